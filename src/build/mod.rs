@@ -1,0 +1,39 @@
+//! From a lock to an image: the seam between engines.
+
+pub mod native;
+
+use std::path::PathBuf;
+
+use crate::oci::{Digest, Platform};
+
+/// An image that was built: a layout on disk and what is in it.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The image's name in the project.
+    pub image: String,
+    /// The OCI layout that holds it.
+    pub layout: PathBuf,
+    /// Digest of the image index.
+    pub digest: Digest,
+    /// One image a platform, in the index's order.
+    pub platforms: Vec<BuiltPlatform>,
+}
+
+/// One platform of a [`Built`] image.
+#[derive(Clone, Debug)]
+pub struct BuiltPlatform {
+    /// Its platform.
+    pub platform: Platform,
+    /// Digest of its manifest.
+    pub manifest: Digest,
+    /// Digest of its configuration: the id a daemon gives it.
+    pub config: Digest,
+    /// Bytes a client without any of its layers pulls.
+    pub compressed_size: u64,
+    /// Bytes of its layers when unpacked.
+    pub unpacked_size: u64,
+    /// Number of layers, the base's counted.
+    pub layers: usize,
+    /// Layers that were taken from the cache or were already in the layout.
+    pub reused_layers: usize,
+}

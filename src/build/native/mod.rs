@@ -1,0 +1,1 @@
+//! Packages straight to OCI layers, with no daemon and no emulation.

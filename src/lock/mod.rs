@@ -1,0 +1,89 @@
+//! What an environment is, exactly: solving it, keeping it, writing it down.
+
+use std::collections::BTreeMap;
+
+use rattler_conda_types::Subdir;
+use url::Url;
+
+/// The solved environment of one image, for all its subdirs: the content of `conda-lock.yml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lock {
+    /// Channels as written in the environment, in order of priority.
+    pub channels: Vec<LockedChannel>,
+    /// Subdirs, in the order they were asked for.
+    pub subdirs: Vec<Subdir>,
+    /// conda-lock's content hash of the request, by subdir.
+    pub content_hash: BTreeMap<Subdir, String>,
+    /// The environment files it was made from, relative to the image's folder.
+    pub sources: Vec<String>,
+    /// Every package of every subdir.
+    pub packages: Vec<LockedPackage>,
+}
+
+/// A channel of a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockedChannel {
+    /// Name or URL, with `${VAR}` where a variable was used.
+    pub url: String,
+    /// The variables in it.
+    pub used_env_vars: Vec<String>,
+}
+
+/// One package for one subdir.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockedPackage {
+    /// Normalised name.
+    pub name: String,
+    /// Version, as its channel writes it.
+    pub version: String,
+    /// Which installer it is for.
+    pub manager: Manager,
+    /// The subdir it is locked for (not where it comes from: a noarch package is locked once a subdir).
+    pub subdir: Subdir,
+    /// Names it depends on and the version part of each requirement.
+    pub dependencies: BTreeMap<String, String>,
+    /// Its canonical URL, mirrors undone, without secrets.
+    pub url: Url,
+    /// MD5 of the archive, in hexadecimal. conda-lock requires it of conda packages.
+    pub md5: Option<String>,
+    /// SHA-256 of the archive, in hexadecimal.
+    pub sha256: Option<String>,
+    /// Category: `main` unless the environment says otherwise.
+    pub category: String,
+    /// conda-lock's `optional`.
+    pub optional: bool,
+}
+
+/// Which installer a locked package is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Manager {
+    /// conda.
+    Conda,
+    /// pip.
+    Pip,
+}
+
+impl Lock {
+    /// The packages locked for `subdir`.
+    pub fn packages_for(&self, subdir: Subdir) -> impl Iterator<Item = &LockedPackage> {
+        self.packages.iter().filter(move |package| package.subdir == subdir)
+    }
+}
+
+impl LockedPackage {
+    /// The archive's file name: the last part of the URL.
+    pub fn file_name(&self) -> &str {
+        self.url.path().rsplit('/').next().unwrap_or_default()
+    }
+
+    /// The build string, read from the file name; `None` for a pip package.
+    pub fn build(&self) -> Option<&str> {
+        let stem = self.file_name().strip_suffix(".conda").or_else(|| self.file_name().strip_suffix(".tar.bz2"))?;
+        stem.rsplit_once('-').map(|(_, build)| build)
+    }
+
+    /// Whether its URL is below `noarch/`.
+    pub fn is_noarch(&self) -> bool {
+        self.url.path().rsplit('/').nth(1) == Some("noarch")
+    }
+}

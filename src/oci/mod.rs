@@ -1,0 +1,21 @@
+//! OCI values: digests, platforms, deterministic tar, layers, layouts, archives. Values and disk, no network.
+//!
+//! The JSON types are `oci_spec`'s. They are always written through [`canonical_json`], because their maps have no
+//! order of their own and a digest must not depend on a hash seed.
+
+pub mod compression;
+pub mod digest;
+pub mod platform;
+pub mod tar;
+
+pub use compression::Compression;
+pub use digest::Digest;
+pub use platform::Platform;
+
+/// Serialises `value` with sorted keys and no white space (RFC 8785), so that equal values have equal digests.
+///
+/// # Panics
+/// Never for the types of this crate and of `oci_spec`: their keys are strings and their numbers are integers.
+pub fn canonical_json<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    serde_json_canonicalizer::to_vec(value).expect("string keys and integers always serialise")
+}

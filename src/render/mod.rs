@@ -1,0 +1,1 @@
+//! Templates: `ImageSpec` and `Lock` to files.

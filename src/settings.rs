@@ -1,0 +1,1 @@
+//! Flags, environment, `esker.yml` and user configuration become `Settings`.
