@@ -1,1 +1,148 @@
-//! Flags, environment, `esker.yml` and user configuration become `Settings`.
+//! Flags and environment variables become [`Settings`]. The only reader of the environment and of the home directory.
+//!
+//! What a project says of itself is in [`crate::project::Project`]; these are the settings of the person and the
+//! machine: where caches are, which mirrors to use, how many jobs to run.
+
+use std::env;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use crate::project::{Error as ProjectError, Mirror};
+
+/// What the command line and the environment decide for every command.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The folder to look for the project in; absolute.
+    pub directory: PathBuf,
+    /// Where packages, fragments and base layers are kept.
+    pub cache_dir: PathBuf,
+    /// Mirrors of `--mirror` and `ESKER_MIRROR`; they come before those of `esker.yml`.
+    pub mirrors: Vec<Mirror>,
+    /// Nothing is fetched.
+    pub offline: bool,
+    /// Threads for hashing, compressing and compiling.
+    pub jobs: usize,
+    /// The time images say they were created at, in seconds since 1970, instead of their newest package's.
+    pub source_date_epoch: Option<u64>,
+    /// Files with channel and registry credentials.
+    pub credentials: Credentials,
+}
+
+/// Where credentials may be.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials {
+    /// rattler's and pixi's JSON file of channel tokens.
+    pub channel_auth_file: Option<PathBuf>,
+    /// netrc.
+    pub netrc: Option<PathBuf>,
+    /// Docker's and Podman's files, in the order they are asked.
+    pub registry_auth_files: Vec<PathBuf>,
+}
+
+/// Settings that make no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The current or given directory is unusable.
+    #[error("cannot use directory `{}`", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Neither `--cache-dir`, `ESKER_CACHE_DIR`, `XDG_CACHE_HOME` nor `HOME` says where caches go.
+    #[error("no place for the cache: neither `--cache-dir` nor `HOME` is set")]
+    NoCacheDirectory,
+    /// An environment variable cannot be understood.
+    #[error("environment variable `{name}` is `{value}`: expected {expected}")]
+    Variable {
+        /// Its name.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// A mirror is not `FROM=TO`.
+    #[error(transparent)]
+    Mirror(#[from] ProjectError),
+}
+
+/// The flags every command has, as given.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// `--project`.
+    pub project: Option<PathBuf>,
+    /// `--cache-dir`.
+    pub cache_dir: Option<PathBuf>,
+    /// `--mirror`, in order.
+    pub mirrors: Vec<String>,
+    /// `--offline`.
+    pub offline: bool,
+    /// `--jobs`.
+    pub jobs: Option<NonZeroUsize>,
+}
+
+impl Settings {
+    /// Completes what was given on the command line from the environment.
+    ///
+    /// # Errors
+    /// When a directory, variable or mirror cannot be used.
+    pub fn resolve(given: &Given) -> Result<Self, Error> {
+        let directory = given.project.clone().unwrap_or_else(|| PathBuf::from("."));
+        let directory =
+            directory.canonicalize().map_err(|source| Error::Directory { path: directory.clone(), source })?;
+        let home = env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+        let cache_dir = given
+            .cache_dir
+            .clone()
+            .or_else(|| env::var_os("XDG_CACHE_HOME").map(|dir| PathBuf::from(dir).join("esker")))
+            .or_else(|| home.as_ref().map(|home| home.join(".cache/esker")))
+            .ok_or(Error::NoCacheDirectory)?;
+        let cache_dir =
+            std::path::absolute(&cache_dir).map_err(|source| Error::Directory { path: cache_dir.clone(), source })?;
+        let mirrors = given.mirrors.iter().map(|text| Mirror::parse(text)).collect::<Result<_, _>>()?;
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Ok(Self {
+            directory,
+            cache_dir,
+            mirrors,
+            offline: given.offline,
+            jobs: given.jobs.map_or(cores, NonZeroUsize::get),
+            source_date_epoch: source_date_epoch()?,
+            credentials: Credentials::find(home),
+        })
+    }
+}
+
+impl Credentials {
+    fn find(home: Option<PathBuf>) -> Self {
+        let in_home = |path: &str| home.as_ref().map(|home| home.join(path));
+        let variable = |name: &str| env::var_os(name).map(PathBuf::from);
+        let runtime = variable("XDG_RUNTIME_DIR").map(|dir| dir.join("containers/auth.json"));
+        let registry = [
+            variable("REGISTRY_AUTH_FILE"),
+            variable("DOCKER_CONFIG").map(|dir| dir.join("config.json")).or_else(|| in_home(".docker/config.json")),
+            runtime,
+            in_home(".config/containers/auth.json"),
+        ];
+        Self {
+            channel_auth_file: variable("RATTLER_AUTH_FILE").or_else(|| in_home(".rattler/credentials.json")),
+            netrc: variable("NETRC").or_else(|| in_home(".netrc")),
+            registry_auth_files: registry.into_iter().flatten().filter(|path| path.is_file()).collect(),
+        }
+    }
+}
+
+/// Reads `SOURCE_DATE_EPOCH` (the reproducible-builds.org convention).
+fn source_date_epoch() -> Result<Option<u64>, Error> {
+    const NAME: &str = "SOURCE_DATE_EPOCH";
+    match env::var(NAME) {
+        Err(_) => Ok(None),
+        Ok(value) => value.parse().map(Some).map_err(|_| Error::Variable {
+            name: NAME,
+            value,
+            expected: "a number of seconds since 1970",
+        }),
+    }
+}
