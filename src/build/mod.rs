@@ -1,13 +1,16 @@
 //! From a lock to an image: the seam between engines.
 
+pub mod base;
 pub mod native;
+pub mod output;
+pub mod pins;
 
 use std::path::PathBuf;
 
 use crate::oci::{Digest, Platform};
 
 /// An image that was built: a layout on disk and what is in it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct Built {
     /// The image's name in the project.
     pub image: String,
@@ -20,7 +23,7 @@ pub struct Built {
 }
 
 /// One platform of a [`Built`] image.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct BuiltPlatform {
     /// Its platform.
     pub platform: Platform,

@@ -1,0 +1,190 @@
+//! What can be typed: clap's types, and nothing that acts.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use super::ui::Color;
+use crate::oci::{Compression, Platform};
+use crate::settings::Given;
+
+/// Reproducible Jupyter images from conda environments.
+///
+/// Reads esker.yml and the image folders beside it, or just folders with an environment.yml.
+#[derive(Debug, Parser)]
+#[command(name = "esker", version, max_term_width = 100, propagate_version = true)]
+#[command(after_help = "Exit codes: 0 done, 1 the answer is no (unsolvable, stale, a check failed), 2 bad usage or \
+                        configuration, 3 something outside is missing (network, Docker, disk); a retry may help.")]
+pub struct Arguments {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Folder of the project, or of one of its images [default: the current one]
+    #[arg(short = 'C', long, value_name = "DIR", global = true)]
+    project: Option<PathBuf>,
+    /// Where packages and layers are cached [default: esker in the user's cache folder]
+    #[arg(long, env = "ESKER_CACHE_DIR", value_name = "DIR", global = true)]
+    cache_dir: Option<PathBuf>,
+    /// Fetch URLs that begin with FROM from TO (http or file) instead; locks keep FROM. May be repeated
+    #[arg(long, env = "ESKER_MIRROR", value_name = "FROM=TO", value_delimiter = ' ', global = true)]
+    mirror: Vec<String>,
+    /// Fetch nothing; use what is cached
+    #[arg(long, env = "ESKER_OFFLINE", global = true)]
+    offline: bool,
+    /// Threads to use [default: one a core]
+    #[arg(short, long, value_name = "N", global = true)]
+    jobs: Option<NonZeroUsize>,
+    /// Print the result as one JSON document
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print only results, warnings and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Log what happens; -vv for more
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+    /// When to use colours
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN", global = true)]
+    pub color: Color,
+}
+
+impl Global {
+    /// The flags that settings are made from.
+    pub fn given(&self) -> Given {
+        Given {
+            project: self.project.clone(),
+            cache_dir: self.cache_dir.clone(),
+            mirrors: self.mirror.clone(),
+            offline: self.offline,
+            jobs: self.jobs,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Do all stages that are stale: lock, build, verify; parents first
+    Make(MakeArgs),
+    /// Solve environments into conda-lock.yml and conda-<subdir>.lock
+    Lock(LockArgs),
+    /// Build images from their locks, without a daemon
+    Build(BuildArgs),
+    /// Run what was built, to prove it, and write packages.txt
+    Verify(VerifyArgs),
+    /// List the project's images
+    Images,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct LockArgs {
+    /// Images to lock [default: all]
+    #[arg(value_name = "IMAGE")]
+    pub images: Vec<String>,
+    /// Change nothing; fail if a lock does not satisfy its environment any more
+    #[arg(long)]
+    pub check: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// Images to build [default: all]
+    #[arg(value_name = "IMAGE")]
+    pub images: Vec<String>,
+    #[command(flatten)]
+    pub build: BuildOptions,
+}
+
+/// How to build; shared by `build` and `make`.
+#[derive(Clone, Debug, Args)]
+pub struct BuildOptions {
+    /// Platforms to build for [default: those of esker.yml]. May be repeated
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    pub platform: Vec<Platform>,
+    /// Where the image goes: oci:DIR, docker-archive:FILE[:REFERENCE] or docker:[REFERENCE]. May be repeated
+    /// [default: oci:.esker/images/IMAGE]
+    #[arg(short, long, value_name = "OUTPUT")]
+    pub output: Vec<String>,
+    /// Base system: a registry reference, oci:DIR or rootfs:FILE.tar [default: that of esker.yml]
+    #[arg(long, value_name = "BASE")]
+    pub base: Option<String>,
+    /// Take the base as it is now, and record its digest anew
+    #[arg(long)]
+    pub update_base: bool,
+    /// Compression of layers: zstd, gzip, zstd:LEVEL or gzip:LEVEL
+    #[arg(long, value_name = "NAME", default_value = "zstd")]
+    pub compression: Compression,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Images to verify [default: all]
+    #[arg(value_name = "IMAGE")]
+    pub images: Vec<String>,
+    /// The layout to verify, if not where `build` puts it
+    #[arg(long, value_name = "DIR")]
+    pub layout: Option<PathBuf>,
+    /// Platforms to verify [default: all in the layout]. May be repeated
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    pub platform: Vec<Platform>,
+    #[command(flatten)]
+    pub verify: VerifyOptions,
+}
+
+/// How to verify; shared by `verify` and `make`.
+#[derive(Clone, Debug, Args)]
+pub struct VerifyOptions {
+    /// What runs the image
+    #[arg(long, value_enum, default_value_t)]
+    pub runtime: Runtime,
+    /// Run only these checks (a name, or a group such as `contract`). May be repeated
+    #[arg(long, value_name = "CHECK", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Leave these checks out. May be repeated
+    #[arg(long, value_name = "CHECK", value_delimiter = ',')]
+    pub skip: Vec<String>,
+    /// Seconds that one check may take
+    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = seconds)]
+    pub timeout: Duration,
+}
+
+/// What runs an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Runtime {
+    /// esker itself: no daemon, as root or as an ordinary user
+    #[default]
+    Embedded,
+    /// The Docker engine
+    Docker,
+}
+
+#[derive(Debug, Args)]
+pub struct MakeArgs {
+    /// Images to make [default: all]
+    #[arg(value_name = "IMAGE")]
+    pub images: Vec<String>,
+    #[command(flatten)]
+    pub build: BuildOptions,
+    #[command(flatten)]
+    pub verify: VerifyOptions,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a number of seconds, 1 or more".to_owned()),
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+    }
+}

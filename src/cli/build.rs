@@ -1,0 +1,92 @@
+//! `esker build`: locks to images.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::args::{BuildArgs, BuildOptions};
+use super::failure::Failure;
+use super::lock::selected;
+use super::ui::{Ui, bytes};
+use crate::build::Built;
+use crate::build::output::Output;
+use crate::pipeline::{BuildChoice, Session};
+use crate::progress::Progress;
+use crate::project::{BaseReference, ImageSpec};
+
+#[derive(Serialize)]
+struct Report {
+    schema: u32,
+    images: Vec<BuiltReport>,
+}
+
+/// One built image and where it is.
+#[derive(Serialize)]
+pub struct BuiltReport {
+    #[serde(flatten)]
+    pub built: Built,
+    pub outputs: Vec<String>,
+    pub seconds: f64,
+}
+
+pub async fn run(args: &BuildArgs, session: &Session<'_>, ui: &Ui) -> Result<ExitCode, Failure> {
+    let images = selected(&args.images, session)?;
+    if images.len() > 1 && !args.build.output.is_empty() {
+        return Err(Failure::usage("`--output` names one place: give one image with it"));
+    }
+    let mut built = Vec::new();
+    for image in images {
+        built.push(build(image, &args.build, session, ui).await?);
+    }
+    ui.result(&Report { schema: 1, images: built }, |report| {
+        report.images.iter().flat_map(|image| &image.outputs).map(|output| format!("{output}\n")).collect()
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds one image and puts it where `options` say.
+pub async fn build(
+    image: &ImageSpec,
+    options: &BuildOptions,
+    session: &Session<'_>,
+    ui: &Ui,
+) -> Result<BuiltReport, Failure> {
+    let start = Instant::now();
+    let outputs = options.output.iter().map(|text| text.parse()).collect::<Result<Vec<Output>, _>>()?;
+    let layouts: Vec<_> = outputs.iter().filter_map(|o| if let Output::Layout(dir) = o { Some(dir) } else { None }).collect();
+    if layouts.len() > 1 {
+        return Err(Failure::usage("`--output oci:DIR` can be given once"));
+    }
+    let layout = match layouts.first() {
+        Some(folder) => std::path::absolute(folder).map_err(|e| Failure::io("cannot use the output folder", e))?,
+        None => session.project.layout_dir(&image.name),
+    };
+    let base = options.base.as_deref().map(BaseReference::parse).transpose()?;
+    let choice = BuildChoice {
+        platforms: &options.platform,
+        base: base.as_ref(),
+        update_base: options.update_base,
+        compression: options.compression,
+        layout: &layout,
+    };
+    let built = session.build(image, &choice).await?;
+    let mut places = Vec::new();
+    let name = session.name_of(image);
+    for output in if outputs.is_empty() { vec![Output::Layout(layout)] } else { outputs } {
+        places.push(output.put(&built, &name).await?);
+    }
+    for platform in &built.platforms {
+        ui.note(&format!(
+            "  {} {}: {} layers ({} reused), {} to pull, {} unpacked",
+            platform.platform,
+            platform.manifest,
+            platform.layers,
+            platform.reused_layers,
+            bytes(platform.compressed_size),
+            bytes(platform.unpacked_size),
+        ));
+    }
+    let seconds = (start.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+    Ok(BuiltReport { built, outputs: places, seconds })
+}

@@ -1,0 +1,87 @@
+//! `esker lock`: environments to locks.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::args::LockArgs;
+use super::failure::Failure;
+use super::ui::Ui;
+use crate::pipeline::{Locked, Session};
+use crate::progress::Progress;
+use crate::project::ImageSpec;
+
+#[derive(Serialize)]
+struct Report {
+    schema: u32,
+    images: Vec<Locked>,
+}
+
+#[derive(Serialize)]
+struct CheckReport {
+    schema: u32,
+    images: Vec<Checked>,
+}
+
+#[derive(Serialize)]
+struct Checked {
+    image: String,
+    holds: bool,
+    reasons: Vec<String>,
+}
+
+pub async fn run(args: &LockArgs, session: &Session<'_>, ui: &Ui) -> Result<ExitCode, Failure> {
+    let images = selected(&args.images, session)?;
+    if args.check { check(&images, session, ui) } else { lock(&images, session, ui).await }
+}
+
+/// The images named, or all.
+pub fn selected<'a>(names: &[String], session: &Session<'a>) -> Result<Vec<&'a ImageSpec>, Failure> {
+    if names.is_empty() {
+        return Ok(session.project.images.values().collect());
+    }
+    Ok(names.iter().map(|name| session.project.image(name)).collect::<Result<_, _>>()?)
+}
+
+async fn lock(images: &[&ImageSpec], session: &Session<'_>, ui: &Ui) -> Result<ExitCode, Failure> {
+    let mut done = Vec::new();
+    let mut failures = Vec::new();
+    // One unsolvable image must not hide what is wrong with the next.
+    for image in images {
+        match session.lock(image).await {
+            Ok(locked) => done.push(locked),
+            Err(error) => failures.push(Failure::from(error)),
+        }
+    }
+    ui.result(&Report { schema: 1, images: done }, |report| report.images.iter().map(human).collect())?;
+    match Failure::worst(failures, ui) {
+        Some(failure) => Err(failure),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// A line on what became of one image's lock.
+pub fn human(locked: &Locked) -> String {
+    let packages: Vec<_> = locked.packages.iter().map(|(subdir, count)| format!("{subdir} {count}")).collect();
+    let what = if locked.written.is_empty() { "up to date" } else { "locked" };
+    format!("{}: {what} ({}) in {:.1} s\n", locked.image, packages.join(", "), locked.seconds.as_secs_f64())
+}
+
+fn check(images: &[&ImageSpec], session: &Session<'_>, ui: &Ui) -> Result<ExitCode, Failure> {
+    let mut checked = Vec::new();
+    for image in images {
+        let reasons = session.stale(image)?;
+        checked.push(Checked { image: image.name.clone(), holds: reasons.is_empty(), reasons });
+    }
+    let report = CheckReport { schema: 1, images: checked };
+    let stale: Vec<_> = report.images.iter().filter(|image| !image.holds).collect();
+    for image in &stale {
+        ui.warning(&format!("the lock of `{}` is stale: {}", image.image, image.reasons.join("; ")));
+    }
+    let code = if stale.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) };
+    ui.result(&report, |report| {
+        let state = |image: &Checked| if image.holds { "holds" } else { "stale" };
+        report.images.iter().map(|image| format!("{}: {}\n", image.image, state(image))).collect()
+    })?;
+    Ok(code)
+}

@@ -1,0 +1,305 @@
+//! The order of the stages, where two commands need the same sequence.
+//!
+//! A [`Session`] is one run of esker on one project: its settings, its clients, and where it reports. Each method is
+//! one stage for one image and leaves on disk what the next one reads, so that `esker lock`, `esker build` and
+//! `esker verify` one after another do what `esker make` does.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::build::base::{self, BaseImage, BaseRequest};
+use crate::build::pins::{self, Pins};
+use crate::build::{Built, native};
+use crate::lock::{self, Lock, LockSpec};
+use crate::oci::{Compression, Platform};
+use crate::progress::Progress;
+use crate::project::{self, BaseReference, BaseSource, ImageSpec, Project};
+use crate::settings::Settings;
+use crate::{channel, registry, render, verify};
+
+/// One run of esker on one project.
+pub struct Session<'a> {
+    /// The settings of the person and the machine.
+    pub settings: &'a Settings,
+    /// The project.
+    pub project: &'a Project,
+    /// Fetches repodata and packages.
+    pub channels: channel::Client,
+    /// Fetches base images.
+    pub registry: registry::Client,
+    /// Where to report.
+    pub progress: &'a dyn Progress,
+}
+
+/// What stops a sequence of stages.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant is the stage its error comes from")]
+pub enum Error {
+    #[error(transparent)]
+    Project(#[from] project::Error),
+    #[error(transparent)]
+    Channel(#[from] channel::Error),
+    #[error(transparent)]
+    Lock(#[from] lock::Error),
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+    #[error(transparent)]
+    Base(#[from] base::Error),
+    #[error(transparent)]
+    Pins(#[from] pins::Error),
+    #[error(transparent)]
+    Render(#[from] render::Error),
+    #[error(transparent)]
+    Native(#[from] native::Error),
+    #[error(transparent)]
+    Verify(#[from] verify::Error),
+    /// The lock does not answer the environment any more.
+    #[error("the lock of `{image}` does not satisfy its environment: {}", reasons.join("; "))]
+    Stale {
+        /// The image.
+        image: String,
+        /// Which input does not hold, each.
+        reasons: Vec<String>,
+    },
+    /// A platform was asked for that the image is not locked for.
+    #[error("`{image}` has no lock for {platform}: its platforms are {}", list(known))]
+    PlatformNotLocked {
+        /// The image.
+        image: String,
+        /// What was asked for.
+        platform: Platform,
+        /// What there is.
+        known: Vec<Platform>,
+    },
+    /// No base for a platform.
+    #[error("`{image}` has no base for {platform}")]
+    NoBase {
+        /// The image.
+        image: String,
+        /// The platform.
+        platform: Platform,
+    },
+    /// `apt.txt` has packages, and the engine cannot install them.
+    #[error("`{image}` wants Debian packages that the native engine cannot install: {}", packages.join(", "))]
+    Apt {
+        /// The image.
+        image: String,
+        /// The packages of `apt.txt`.
+        packages: Vec<String>,
+    },
+}
+
+fn list<T: ToString>(items: &[T]) -> String {
+    items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// What `lock` did for one image.
+#[derive(Debug, Serialize)]
+pub struct Locked {
+    /// The image.
+    pub image: String,
+    /// Files that were written; none where the lock still held.
+    pub written: Vec<PathBuf>,
+    /// Number of packages by subdir.
+    pub packages: BTreeMap<String, usize>,
+    /// Seconds it took.
+    #[serde(serialize_with = "as_seconds")]
+    pub seconds: Duration,
+}
+
+/// How to build.
+#[derive(Clone, Debug)]
+pub struct BuildChoice<'a> {
+    /// Platforms, none for the image's own.
+    pub platforms: &'a [Platform],
+    /// Instead of the project's base.
+    pub base: Option<&'a BaseReference>,
+    /// Record the base's digest anew.
+    pub update_base: bool,
+    /// Compression of layers.
+    pub compression: Compression,
+    /// Where the layout goes.
+    pub layout: &'a Path,
+}
+
+impl<'a> Session<'a> {
+    /// Makes the clients that stages share.
+    ///
+    /// # Errors
+    /// When a client cannot be set up, for example for want of readable credentials.
+    pub fn open(settings: &'a Settings, project: &'a Project, progress: &'a dyn Progress) -> Result<Self, Error> {
+        let mut mirrors = settings.mirrors.clone();
+        mirrors.extend(project.mirrors.iter().cloned());
+        let channels = channel::Client::new(channel::Options {
+            cache_dir: settings.cache_dir.clone(),
+            mirrors,
+            offline: settings.offline,
+            jobs: settings.jobs,
+            auth_file: settings.credentials.channel_auth_file.clone(),
+            netrc: settings.credentials.netrc.clone(),
+        })?;
+        let registry = registry::Client::new(registry::Options {
+            auth_files: settings.credentials.registry_auth_files.clone(),
+            ..registry::Options::default()
+        })?;
+        Ok(Self { settings, project, channels, registry, progress })
+    }
+
+    /// Why the lock of `image` does not satisfy its environment; empty where it does. Uses no network.
+    ///
+    /// # Errors
+    /// When the environment or the lock cannot be read.
+    pub fn stale(&self, image: &ImageSpec) -> Result<Vec<String>, Error> {
+        let spec = LockSpec::of(image)?;
+        Ok(match self.existing_lock(image)? {
+            None => vec![format!("there is no `{}`", self.relative(&image.lock_path()).display())],
+            Some(lock) => lock::holds(&spec, &lock).iter().map(ToString::to_string).collect(),
+        })
+    }
+
+    /// Brings the lock of `image` up to date, and leaves it alone where it holds.
+    ///
+    /// # Errors
+    /// When there is no solution, or a channel cannot be had.
+    pub async fn lock(&self, image: &ImageSpec) -> Result<Locked, Error> {
+        let start = Instant::now();
+        let spec = LockSpec::of(image)?;
+        let existing = self.existing_lock(image)?;
+        let holds = existing.as_ref().is_some_and(|lock| lock::holds(&spec, lock).is_empty());
+        let lock = match existing {
+            Some(lock) if holds => lock,
+            existing => lock::solve(&spec, existing.as_ref(), &self.channels, self.progress).await?,
+        };
+        let written = lock.write(image)?;
+        let packages = lock.subdirs.iter().map(|s| (s.to_string(), lock.packages_for(*s).count())).collect();
+        let written = written.iter().map(|path| self.relative(path)).collect();
+        Ok(Locked { image: image.name.clone(), written, packages, seconds: start.elapsed() })
+    }
+
+    /// Builds `image` from its lock into the layout of `choice`.
+    ///
+    /// # Errors
+    /// When a lock is stale, or a package or the base cannot be had or used.
+    pub async fn build(&self, image: &ImageSpec, choice: &BuildChoice<'_>) -> Result<Built, Error> {
+        let apt = image.apt_packages()?;
+        if !apt.is_empty() && image.apt == project::AptPolicy::Refuse {
+            return Err(Error::Apt { image: image.name.clone(), packages: apt });
+        }
+        let platforms = self.platforms(image, choice.platforms)?;
+        let lock = self.current_lock(image)?;
+        let root = self.root_of(image).map(|root| Ok::<_, Error>((root, self.current_lock(root)?))).transpose()?;
+        let mut environments = Vec::new();
+        if let Some((root, lock)) = &root {
+            environments.push(native::Environment::of(root, lock, render::ROOT_PREFIX));
+        }
+        let prefix = if self.is_root(image) { render::ROOT_PREFIX } else { render::NOTEBOOK_PREFIX };
+        environments.push(native::Environment::of(image, &lock, prefix));
+        let content = render::image_content(image, self.root_image())?;
+        let bases = self.bases(image, choice, &platforms).await?;
+        let request = native::Request {
+            image,
+            environments,
+            platforms: &platforms,
+            bases: &bases,
+            content: &content,
+            compression: choice.compression,
+            source_date_epoch: self.settings.source_date_epoch,
+            cache_dir: &self.settings.cache_dir,
+            jobs: self.settings.jobs,
+        };
+        Ok(native::build(&request, &self.channels, choice.layout, self.progress).await?)
+    }
+
+    /// The lock of `image` if it satisfies its environment.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] when it does not, or there is none.
+    pub fn current_lock(&self, image: &ImageSpec) -> Result<Lock, Error> {
+        let reasons = self.stale(image)?;
+        match self.existing_lock(image)? {
+            Some(lock) if reasons.is_empty() => Ok(lock),
+            _ => Err(Error::Stale { image: image.name.clone(), reasons }),
+        }
+    }
+
+    /// The image whose environment is the root prefix of `image`; `None` for that image itself.
+    pub fn root_of(&self, image: &ImageSpec) -> Option<&'a ImageSpec> {
+        self.root_image().filter(|root| root.name != image.name)
+    }
+
+    /// What the image is called in a registry or an engine: the project's registry, its name, `latest`.
+    pub fn name_of(&self, image: &ImageSpec) -> String {
+        let registry = self.project.registry.as_ref().map(|registry| format!("{registry}/")).unwrap_or_default();
+        format!("{registry}{}:latest", image.name)
+    }
+
+    /// `path` relative to the project's root, for people to read.
+    pub fn relative(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.project.root).unwrap_or(path).to_owned()
+    }
+
+    fn root_image(&self) -> Option<&'a ImageSpec> {
+        self.project.root_image.as_ref().and_then(|name| self.project.images.get(name))
+    }
+
+    fn is_root(&self, image: &ImageSpec) -> bool {
+        self.project.root_image.as_ref() == Some(&image.name)
+    }
+
+    fn existing_lock(&self, image: &ImageSpec) -> Result<Option<Lock>, Error> {
+        let path = image.lock_path();
+        Ok(if path.exists() { Some(Lock::read(&path)?) } else { None })
+    }
+
+    fn platforms(&self, image: &ImageSpec, asked: &[Platform]) -> Result<Vec<Platform>, Error> {
+        if let Some(platform) = asked.iter().find(|platform| !image.platforms.contains(platform)) {
+            return Err(Error::PlatformNotLocked {
+                image: image.name.clone(),
+                platform: *platform,
+                known: image.platforms.clone(),
+            });
+        }
+        // In the image's order, whatever the order on the command line: it is the order in the index.
+        let wanted = |platform: &&Platform| asked.is_empty() || asked.contains(platform);
+        Ok(image.platforms.iter().filter(wanted).copied().collect())
+    }
+
+    async fn bases(
+        &self,
+        image: &ImageSpec,
+        choice: &BuildChoice<'_>,
+        platforms: &[Platform],
+    ) -> Result<BTreeMap<Platform, BaseImage>, Error> {
+        let chosen = choice.base.map(|base| BaseSource::Any(base.clone()));
+        let source = chosen.as_ref().or(image.base.as_ref());
+        let mut pins = Pins::load(&self.project.root)?;
+        let mut bases = BTreeMap::new();
+        for &platform in platforms {
+            let none = || Error::NoBase { image: image.name.clone(), platform };
+            let reference = source.and_then(|source| source.for_platform(platform)).ok_or_else(none)?;
+            let pinned = if choice.update_base { None } else { pins.get(reference) };
+            let request = BaseRequest {
+                source: reference,
+                platform,
+                project_root: &self.project.root,
+                cache_dir: &self.settings.cache_dir,
+                pinned,
+                compression: choice.compression,
+                offline: self.settings.offline,
+            };
+            let base = base::resolve(&request, &self.registry, self.progress).await?;
+            pins.record(reference, &base);
+            bases.insert(platform, base);
+        }
+        pins.save()?;
+        Ok(bases)
+    }
+}
+
+/// Serialises a duration as seconds with milliseconds.
+fn as_seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((duration.as_secs_f64() * 1000.0).round() / 1000.0)
+}
