@@ -297,7 +297,7 @@ mod tests {
         let bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\n\
                     c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\n\
                     e: [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\n";
-        let deep = "[".repeat(70);
+        let deep = format!("{}{}", "[".repeat(70), "]".repeat(70));
         for (text, expected) in [
             ("a: 1\nb: 2\na: 3\n", "f:3:1: duplicate key `a`, first given at f:1:1; keep one of them"),
             ("a: 1\n---\nb: 1\n", "f:2:1: a second document begins here; keep one document a file"),
