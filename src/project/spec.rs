@@ -26,6 +26,9 @@ pub enum SpecError {
     /// A package file by path.
     #[error("a path is not the same on another machine; use a `https://` or `file://` URL, or a channel")]
     Path,
+    /// `numpy scipy`: a word where a version should be.
+    #[error("`{0}` is read as a version; write one package a line")]
+    Word(String),
     /// Requirements in pip's language.
     #[error("`{0}` belongs to pip's requirements; put this line below `- pip:`")]
     Pip(char),
@@ -50,6 +53,9 @@ pub fn match_spec(text: &str) -> Result<MatchSpec, SpecError> {
     let spec = MatchSpec::from_str(text, options).map_err(syntax)?;
     if spec.name.as_exact().is_none() {
         return Err(SpecError::Pattern);
+    }
+    if let Some(word) = text.split_whitespace().nth(1).filter(|word| word.chars().all(|c| c.is_ascii_alphabetic())) {
+        return Err(SpecError::Word(word.to_owned()));
     }
     match &spec.build {
         Some(build) if !is_build(build) => Err(SpecError::Build(build.to_string())),
@@ -90,7 +96,7 @@ mod tests {
             ("python=3.12", "python", "3.12.*", ""),
             ("python==3.12", "python", "==3.12", ""),
             ("python 3.12.*", "python", "3.12.*", ""),
-            ("pangeo-notebook=2025.07.15", "pangeo-notebook", "2025.07.15.*", ""),
+            ("pangeo-notebook=2025.07.15", "pangeo-notebook", "2025.7.15.*", ""),
             ("jaxlib>=0.4.31=cuda12*", "jaxlib", ">=0.4.31", "cuda12*"),
             ("pkg=1.2=py*", "pkg", "==1.2", "py*"),
             ("pkg[version='>=1']", "pkg", ">=1", ""),
