@@ -76,6 +76,24 @@ impl Layer {
         }
         outcome
     }
+
+    /// Decompresses all of the layer and compares it with its `diff_id`. Returns how many bytes it has then.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read), and [`Error::Malformed`] when the content is not what the configuration says.
+    pub fn measure(&self, layout: &Layout) -> Result<u64> {
+        let mut hash = HashingWriter::new(io::sink());
+        let _whole = self.read(layout, &|_| {}, |content| {
+            io::copy(content, &mut hash).map_err(|source| Error::Layer { digest: self.digest, source })?;
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let (_, found, size) = hash.finish();
+        if found == self.diff_id {
+            return Ok(size);
+        }
+        let reason = format!("its content is {found}, its image's configuration says {}", self.diff_id);
+        Err(Error::malformed(&self.digest, &reason))
+    }
 }
 
 /// Hashes and counts what is read.
