@@ -50,7 +50,8 @@ impl UnpackedImage {
     /// The image's users; nothing if the image tries to lead out of itself.
     fn passwd(&self) -> String {
         let (etc, file) = (self.rootfs().join("etc"), self.rootfs().join("etc/passwd"));
-        let real = etc.symlink_metadata().is_ok_and(|m| m.is_dir()) && file.symlink_metadata().is_ok_and(|m| m.is_file());
+        let real =
+            etc.symlink_metadata().is_ok_and(|m| m.is_dir()) && file.symlink_metadata().is_ok_and(|m| m.is_file());
         if real { fs_err::read_to_string(file).unwrap_or_default() } else { String::new() }
     }
 }

@@ -12,7 +12,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Uid, sethostname, setgroups, setresgid, setresuid, setsid};
+use nix::unistd::{Gid, Uid, setgroups, sethostname, setresgid, setresuid, setsid};
 
 use super::outer::map_ids;
 use super::protocol::{Channel, Event, Failure, Privilege, Request, Spec, Step};
