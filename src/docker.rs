@@ -1,1 +1,280 @@
 //! The Docker engine: the only importer of bollard.
+//!
+//! No API version is pinned: engines refuse versions newer than their own, and nothing here needs a new one.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bollard::container::LogOutput;
+use bollard::models::{ContainerCreateBody, HostConfig, PortBinding};
+use bollard::query_parameters::{
+    ImportImageOptions, KillContainerOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
+    RemoveImageOptions,
+};
+use bytes::Bytes;
+use futures::{Stream, StreamExt, TryStreamExt};
+use tokio::io::AsyncReadExt;
+
+/// The longest time until an engine begins to answer: it unpacks a whole image before that.
+const TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Why the Docker engine did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No engine answers.
+    #[error("the Docker engine cannot be reached")]
+    Unreachable(#[source] Box<bollard::errors::Error>),
+    /// The engine refused.
+    #[error("the Docker engine cannot {step}")]
+    Refused {
+        /// What was asked, to complete "cannot …".
+        step: String,
+        /// Its answer.
+        source: Box<bollard::errors::Error>,
+    },
+    /// The engine took an archive without saying what it had loaded.
+    #[error("the Docker engine did not say which image it loaded: `{answer}`")]
+    NothingLoaded {
+        /// What it said.
+        answer: String,
+    },
+    /// An archive to load cannot be read.
+    #[error("cannot read `{path}`")]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// A container has no port where one was published.
+    #[error("the Docker engine published no port for container `{container}`")]
+    NoPort {
+        /// The container.
+        container: String,
+    },
+}
+
+impl Error {
+    /// What the reader can do about it, if anything.
+    pub fn remedy(&self) -> Option<String> {
+        matches!(self, Self::Unreachable(_))
+            .then(|| "start Docker, point `DOCKER_HOST` at an engine, or use `--runtime embedded`".to_owned())
+    }
+}
+
+/// A connection to a Docker engine.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    docker: bollard::Docker,
+}
+
+/// A container to create. Nobody's root, no capabilities, removed by [`Engine::remove`] alone.
+#[derive(Clone, Debug, Default)]
+pub struct Container {
+    /// Id or name of the image.
+    pub image: String,
+    /// Replaces the image's entrypoint, and empties its command.
+    pub entrypoint: Option<Vec<String>>,
+    /// Replaces the image's command.
+    pub cmd: Option<Vec<String>>,
+    /// Environment variables over the image's, `NAME=value`.
+    pub env: Vec<String>,
+    /// `UID:GID`, if the image's own user is not to be taken.
+    pub user: Option<String>,
+    /// Directories with an empty tmpfs over them, and its mount options.
+    pub tmpfs: HashMap<String, String>,
+    /// TCP port to publish at a free port of 127.0.0.1; no network without.
+    pub port: Option<u16>,
+}
+
+impl Engine {
+    /// Connects to the engine that `DOCKER_HOST` or Docker's default names, and sees that it answers.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn connect() -> Result<Self, Error> {
+        let unreachable = |source| Error::Unreachable(Box::new(source));
+        let docker = bollard::Docker::connect_with_defaults().map_err(unreachable)?;
+        docker.ping().await.map_err(unreachable)?;
+        Ok(Self { docker: docker.with_timeout(TIMEOUT) })
+    }
+
+    /// Loads an archive that `docker load` understands and returns the name or id of the image.
+    ///
+    /// # Errors
+    /// [`Error::Archive`], [`Error::Refused`] and [`Error::NothingLoaded`].
+    pub async fn load_file(&self, archive: &Path) -> Result<String, Error> {
+        let unreadable = |source| Error::Archive { path: archive.to_owned(), source };
+        let file = tokio::fs::File::open(archive).await.map_err(unreadable)?;
+        self.load(chunks(file)).await
+    }
+
+    /// Loads an archive as it is produced; see [`load_file`](Self::load_file).
+    ///
+    /// # Errors
+    /// [`Error::Refused`] and [`Error::NothingLoaded`].
+    pub async fn load(
+        &self,
+        archive: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+    ) -> Result<String, Error> {
+        let body = bollard::body_try_stream(archive);
+        let answers = self.docker.import_image(ImportImageOptions::default(), body, None);
+        let answers: Vec<_> = answers.try_collect().await.map_err(refused("load the image"))?;
+        let answer: String = answers.into_iter().filter_map(|info| info.stream).collect();
+        loaded_image(&answer).ok_or(Error::NothingLoaded { answer })
+    }
+
+    /// Whether the engine has an image of this name or id.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for other answers than yes and no.
+    pub async fn has_image(&self, image: &str) -> Result<bool, Error> {
+        match self.docker.inspect_image(image).await {
+            Ok(_) => Ok(true),
+            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(false),
+            Err(source) => Err(refused("look for the image")(source)),
+        }
+    }
+
+    /// Removes an image.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub async fn remove_image(&self, image: &str) -> Result<(), Error> {
+        let removed = self.docker.remove_image(image, None::<RemoveImageOptions>, None).await;
+        removed.map(drop).map_err(refused("remove the image"))
+    }
+
+    /// Creates a container and returns its id.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub async fn create(&self, container: Container) -> Result<String, Error> {
+        let created = self.docker.create_container(None, create_body(container)).await;
+        Ok(created.map_err(refused("create a container"))?.id)
+    }
+
+    /// Starts a container.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub async fn start(&self, id: &str) -> Result<(), Error> {
+        self.docker.start_container(id, None).await.map_err(refused("start the container"))
+    }
+
+    /// Where the container's published port can be reached.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] and [`Error::NoPort`].
+    pub async fn published(&self, id: &str) -> Result<SocketAddr, Error> {
+        let details = self.docker.inspect_container(id, None).await.map_err(refused("inspect the container"))?;
+        let ports = details.network_settings.and_then(|settings| settings.ports).unwrap_or_default();
+        let binding = ports.into_values().flatten().flatten().find(|binding| binding.host_port.is_some());
+        let address = binding.and_then(|binding| {
+            format!("{}:{}", binding.host_ip.unwrap_or_default(), binding.host_port.unwrap_or_default()).parse().ok()
+        });
+        address.ok_or_else(|| Error::NoPort { container: id.to_owned() })
+    }
+
+    /// Passes the container's outputs to `stdout` and `stderr`, until it ends.
+    pub async fn follow_logs(&self, id: &str, stdout: impl Fn(&[u8]), stderr: impl Fn(&[u8])) {
+        let options = LogsOptionsBuilder::new().follow(true).stdout(true).stderr(true).build();
+        let mut logs = std::pin::pin!(self.docker.logs(id, Some(options)));
+        while let Some(Ok(output)) = logs.next().await {
+            match output {
+                LogOutput::StdErr { message } => stderr(&message),
+                LogOutput::StdOut { message } | LogOutput::StdIn { message } | LogOutput::Console { message } => {
+                    stdout(&message);
+                }
+            }
+        }
+    }
+
+    /// Waits until the container ends, and returns its exit code: 128 and more for signals.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub async fn wait(&self, id: &str) -> Result<i64, Error> {
+        match std::pin::pin!(self.docker.wait_container(id, None)).next().await {
+            Some(Ok(response)) => Ok(response.status_code),
+            Some(Err(bollard::errors::Error::DockerContainerWaitError { code, .. })) => Ok(code),
+            Some(Err(source)) => Err(refused("wait for the container")(source)),
+            None => Ok(0),
+        }
+    }
+
+    /// Sends a signal (`SIGTERM`) to the container's program.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], also when it has ended.
+    pub async fn kill(&self, id: &str, signal: &str) -> Result<(), Error> {
+        let options = KillContainerOptionsBuilder::new().signal(signal).build();
+        self.docker.kill_container(id, Some(options)).await.map_err(refused("send a signal to the container"))
+    }
+
+    /// Removes a container, running or not, and its volumes.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub async fn remove(&self, id: &str) -> Result<(), Error> {
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        self.docker.remove_container(id, Some(options)).await.map_err(refused("remove the container"))
+    }
+}
+
+fn refused(step: &str) -> impl FnOnce(bollard::errors::Error) -> Error {
+    let step = step.to_owned();
+    move |source| Error::Refused { step, source: Box::new(source) }
+}
+
+fn chunks(file: tokio::fs::File) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static {
+    futures::stream::try_unfold(file, |mut file| async move {
+        let mut chunk = bytes::BytesMut::with_capacity(1 << 20);
+        let read = file.read_buf(&mut chunk).await?;
+        Ok((read > 0).then(|| (chunk.freeze(), file)))
+    })
+}
+
+/// Finds the image in an engine's answer: `Loaded image: NAME`, or `Loaded image ID: sha256:…` when it has no name.
+fn loaded_image(answer: &str) -> Option<String> {
+    let line = answer.lines().find(|line| line.starts_with("Loaded image"))?;
+    line.split_once(": ").map(|(_, image)| image.trim().to_owned())
+}
+
+fn create_body(container: Container) -> ContainerCreateBody {
+    let port = container.port.map(|port| format!("{port}/tcp"));
+    let binding = PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: None };
+    let host = HostConfig {
+        network_mode: port.is_none().then(|| "none".to_owned()),
+        port_bindings: port.clone().map(|port| HashMap::from([(port, Some(vec![binding]))])),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        tmpfs: Some(container.tmpfs),
+        ..HostConfig::default()
+    };
+    ContainerCreateBody {
+        image: Some(container.image),
+        entrypoint: container.entrypoint,
+        cmd: container.cmd,
+        env: Some(container.env),
+        user: container.user,
+        exposed_ports: port.map(|port| vec![port]),
+        host_config: Some(host),
+        ..ContainerCreateBody::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_ids_are_found_in_the_answer() {
+        assert_eq!(loaded_image("Loaded image: esker/base:latest\n").as_deref(), Some("esker/base:latest"));
+        assert_eq!(loaded_image("note\nLoaded image ID: sha256:ab\n").as_deref(), Some("sha256:ab"));
+        assert_eq!(loaded_image("open /manifest.json: no such file"), None);
+    }
+}

@@ -14,6 +14,7 @@ pub mod cli;
 pub mod docker;
 pub mod lock;
 pub mod oci;
+pub mod pipeline;
 pub mod progress;
 pub mod project;
 pub mod registry;

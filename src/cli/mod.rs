@@ -8,7 +8,6 @@ mod failure;
 mod images;
 mod lock;
 mod make;
-mod output;
 pub mod ui;
 mod verify;
 

@@ -1,1 +1,3 @@
 //! Runs what was built, to prove it.
+
+pub mod runtime;

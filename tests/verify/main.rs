@@ -1,0 +1,4 @@
+//! Verify, with real containers: the embedded runner as root and as an ordinary user, and the Docker engine.
+
+mod embedded;
+mod tiny;
