@@ -309,7 +309,7 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap_err().to_string(), expected, "{text}");
         }
-        for (text, line) in [("a:\n\tb: 1\n", 2), ("a: [1,\nb", 2), ("a: 'x\n", 2), ("a: b: c", 1), ("a: *b", 1)] {
+        for (text, line) in [("a:\n\tb: 1\n", 2), ("a: [1,\nb", 1), ("a: 'x\n", 2), ("a: b: c", 1), ("a: *b", 1)] {
             let Error::Yaml { place, problem } = parse(text).unwrap_err() else { panic!("{text}") };
             assert_eq!(place.line, line, "{text}: {problem}");
             assert!(!problem.is_empty());
