@@ -26,8 +26,6 @@ pub struct Session<'a> {
     pub settings: &'a Settings,
     /// The project.
     pub project: &'a Project,
-    /// Fetches repodata and packages.
-    pub channels: channel::Client,
     /// Fetches base images.
     pub registry: registry::Client,
     /// Where to report.
@@ -131,21 +129,23 @@ impl<'a> Session<'a> {
     /// # Errors
     /// When a client cannot be set up, for example for want of readable credentials.
     pub fn open(settings: &'a Settings, project: &'a Project, progress: &'a dyn Progress) -> Result<Self, Error> {
-        let mut mirrors = settings.mirrors.clone();
-        mirrors.extend(project.mirrors.iter().cloned());
-        let channels = channel::Client::new(channel::Options {
-            cache_dir: settings.cache_dir.clone(),
-            mirrors,
-            offline: settings.offline,
-            jobs: settings.jobs,
-            auth_file: settings.credentials.channel_auth_file.clone(),
-            netrc: settings.credentials.netrc.clone(),
-        })?;
         let registry = registry::Client::new(registry::Options {
             auth_files: settings.credentials.registry_auth_files.clone(),
             ..registry::Options::default()
         })?;
-        Ok(Self { settings, project, channels, registry, progress })
+        Ok(Self { settings, project, registry, progress })
+    }
+
+    /// Fetches repodata and packages for `image`: through the mirrors of the command line, the image, the project.
+    fn channels(&self, image: &ImageSpec) -> Result<channel::Client, Error> {
+        Ok(channel::Client::new(channel::Options {
+            cache_dir: self.settings.cache_dir.clone(),
+            mirrors: self.settings.mirrors.iter().chain(&image.mirrors).cloned().collect(),
+            offline: self.settings.offline,
+            jobs: self.settings.jobs,
+            auth_file: self.settings.credentials.channel_auth_file.clone(),
+            netrc: self.settings.credentials.netrc.clone(),
+        })?)
     }
 
     /// Why the lock of `image` does not satisfy its environment; empty where it does. Uses no network.
@@ -171,7 +171,7 @@ impl<'a> Session<'a> {
         let holds = existing.as_ref().is_some_and(|lock| lock::holds(&spec, lock).is_empty());
         let lock = match existing {
             Some(lock) if holds => lock,
-            existing => lock::solve(&spec, existing.as_ref(), &self.channels, self.progress).await?,
+            existing => lock::solve(&spec, existing.as_ref(), &self.channels(image)?, self.progress).await?,
         };
         let written = lock.write(image)?;
         let packages = lock.subdirs.iter().map(|s| (s.to_string(), lock.packages_for(*s).count())).collect();
@@ -210,7 +210,7 @@ impl<'a> Session<'a> {
             cache_dir: &self.settings.cache_dir,
             jobs: self.settings.jobs,
         };
-        Ok(native::build(&request, &self.channels, choice.layout, self.progress).await?)
+        Ok(native::build(&request, &self.channels(image)?, choice.layout, self.progress).await?)
     }
 
     /// The lock of `image` if it satisfies its environment.

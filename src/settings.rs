@@ -7,7 +7,7 @@ use std::env;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use crate::project::{Error as ProjectError, Mirror};
+use crate::project::{Mirror, ParseMirrorError};
 
 /// What the command line and the environment decide for every command.
 #[derive(Clone, Debug)]
@@ -64,8 +64,8 @@ pub enum Error {
         expected: &'static str,
     },
     /// A mirror is not `FROM=TO`.
-    #[error(transparent)]
-    Mirror(#[from] ProjectError),
+    #[error("invalid mirror")]
+    Mirror(#[from] ParseMirrorError),
 }
 
 /// The flags every command has, as given.

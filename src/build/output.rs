@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::Built;
-use crate::docker::{self, Docker};
+use crate::docker::{self, Engine};
 use crate::oci::{self, Layout, Platform, archive};
 
 /// A destination, as `--output` writes it.
@@ -80,7 +80,7 @@ impl Output {
                     .map_err(|source| Error::Write { path: built.layout.clone(), source })?;
                 let file = folder.path().join("image.tar");
                 write_archive(built, reference, &file)?;
-                Docker::connect().await?.load(&file).await?;
+                Engine::connect().await?.load_file(&file).await?;
                 Ok(reference.to_owned())
             }
         }

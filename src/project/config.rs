@@ -34,15 +34,24 @@ const PROJECT_KEYS: [&str; 12] = [
     "skip-link-scripts",
     "images",
 ];
-const IMAGE_KEYS: [&str; 9] =
-    ["parent", "base", "platforms", "lock-subdirs", "layers", "env", "labels", "apt", "skip-link-scripts"];
+const IMAGE_KEYS: [&str; 10] = [
+    "parent",
+    "base",
+    "platforms",
+    "lock-subdirs",
+    "mirrors",
+    "layers",
+    "env",
+    "labels",
+    "apt",
+    "skip-link-scripts",
+];
 
 /// What `esker.yml` says; its default is what holds without the file.
 #[derive(Debug, Default)]
 pub(super) struct Config {
     pub(super) registry: Option<String>,
     pub(super) root: Root,
-    pub(super) mirrors: Vec<Mirror>,
     /// What images have that do not say otherwise.
     pub(super) defaults: Settings,
     pub(super) images: IndexMap<String, ImageEntry>,
@@ -74,6 +83,7 @@ pub(super) struct Settings {
     pub(super) base: Option<BaseSource>,
     pub(super) platforms: Option<Vec<Placed<Platform>>>,
     pub(super) lock_subdirs: Option<Placed<Vec<Subdir>>>,
+    pub(super) mirrors: Vec<Mirror>,
     pub(super) layers: Option<usize>,
     pub(super) env: IndexMap<String, String>,
     pub(super) labels: IndexMap<String, String>,
@@ -100,7 +110,6 @@ impl Config {
         Ok(Self {
             registry: get(fields, "registry").map(registry).transpose()?,
             root: get(fields, "root").map(root_image).transpose()?.unwrap_or_default(),
-            mirrors: get(fields, "mirrors").map(mirrors).transpose()?.unwrap_or_default(),
             defaults: Settings::read(fields)?,
             images: get(fields, "images").map(images).transpose()?.unwrap_or_default(),
         })
@@ -113,6 +122,7 @@ impl Settings {
             base: get(fields, "base").map(base).transpose()?,
             platforms: get(fields, "platforms").map(platforms).transpose()?,
             lock_subdirs: get(fields, "lock-subdirs").map(lock_subdirs).transpose()?,
+            mirrors: get(fields, "mirrors").map(mirrors).transpose()?.unwrap_or_default(),
             layers: get(fields, "layers").map(layers).transpose()?,
             env: get(fields, "env").map(env).transpose()?.unwrap_or_default(),
             labels: get(fields, "labels").map(labels).transpose()?.unwrap_or_default(),
@@ -282,7 +292,7 @@ mod tests {
         .unwrap();
         assert_eq!(config.registry.as_deref(), Some("quay.io/example"));
         assert!(matches!(config.root, Root::None));
-        assert_eq!(config.mirrors[0].to_string(), "https://conda.anaconda.org/=http://localhost:8080/");
+        assert_eq!(config.defaults.mirrors[0].to_string(), "https://conda.anaconda.org/=http://localhost:8080/");
         assert_eq!(config.defaults.layers, Some(40));
         assert_eq!(config.defaults.env["A"], "1");
         assert_eq!(config.defaults.apt, Some(AptPolicy::Skip));

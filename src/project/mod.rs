@@ -39,8 +39,6 @@ pub struct Project {
     pub registry: Option<String>,
     /// The images by name, parents before children, else by name.
     pub images: IndexMap<String, ImageSpec>,
-    /// Channel mirrors of `esker.yml`, in the order they are written.
-    pub mirrors: Vec<Mirror>,
     /// Which image's environment is the root prefix `/srv/conda` (`root:`, by default `base-image` if it exists).
     pub root_image: Option<String>,
 }
@@ -64,6 +62,8 @@ pub struct ImageSpec {
     pub subdirs: Vec<Subdir>,
     /// `virtual-packages.yml`, if the folder has one.
     pub virtual_packages: VirtualPackages,
+    /// Channel mirrors of `esker.yml`, the image's own before the project's.
+    pub mirrors: Vec<Mirror>,
     /// The system that images are built on.
     pub base: Option<BaseSource>,
     /// Extra environment variables of the image (`env:`), over those every image has.

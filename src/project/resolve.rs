@@ -105,7 +105,6 @@ impl<'a> Resolver<'a> {
             root: self.root.to_owned(),
             registry: self.config.registry.clone(),
             images,
-            mirrors: self.config.mirrors.clone(),
             root_image,
         })
     }
@@ -200,6 +199,8 @@ impl<'a> Resolver<'a> {
             platforms,
             subdirs,
             virtual_packages: virtual_packages(&folder.files)?,
+            // The image's own first: the first that fits a URL is taken.
+            mirrors: own.mirrors.iter().chain(&defaults.mirrors).cloned().collect(),
             base: Some(own.base.clone().or_else(|| defaults.base.clone()).unwrap_or_else(default_base)),
             env: overlaid(&defaults.env, &own.env),
             labels: overlaid(&defaults.labels, &own.labels),

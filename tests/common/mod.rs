@@ -20,8 +20,10 @@
 mod archive;
 mod channel;
 mod package;
+mod sandbox;
 mod server;
 
 pub use channel::{CONDA_FORGE, TinyChannel, Written};
 pub use package::{PLACEHOLDER, Pkg};
+pub use sandbox::{Ran, Sandbox, skipped, tree};
 pub use server::{Fault, Server};

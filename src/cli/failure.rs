@@ -1,0 +1,293 @@
+//! Errors of the stages as what the user sees: a message, its causes, a hint, an exit code.
+//!
+//! Every variant of every stage's error is named here, without a catch-all: a new one does not compile until somebody
+//! has decided what it means to the reader and to a bot, which comments on a [`Kind::No`] and retries a
+//! [`Kind::Environment`].
+
+use std::error::Error as StdError;
+use std::io;
+use std::process::ExitCode;
+
+use super::ui::Ui;
+use crate::build::{base, native, output, pins};
+use crate::{channel, docker, lock, oci, pipeline, project, registry, render, settings, verify};
+
+/// What an error means to whoever ran esker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Something outside is missing: network, Docker, disk. A retry may help. Exit code 3.
+    Environment,
+    /// The work ran, and the answer is no. Exit code 1.
+    No,
+    /// A flag, setting or file of the user's is wrong. Exit code 2.
+    Usage,
+    /// Ended by a signal: 128 and its number, as shells report it.
+    Interrupted(u8),
+}
+
+/// An error, ready to be shown.
+#[derive(Debug)]
+pub struct Failure {
+    kind: Kind,
+    message: String,
+    causes: Vec<String>,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// A wrong use of the command line.
+    pub fn usage(message: &str) -> Self {
+        Self { kind: Kind::Usage, message: message.to_owned(), causes: Vec::new(), hint: None }
+    }
+
+    /// A failed check or the like: the answer is no.
+    pub fn no(message: String, hint: Option<String>) -> Self {
+        Self { kind: Kind::No, message, causes: Vec::new(), hint }
+    }
+
+    /// A failure of the system, with what was being done.
+    pub fn io(message: &str, source: io::Error) -> Self {
+        Self { kind: Kind::Environment, message: message.to_owned(), causes: vec![source.to_string()], hint: None }
+    }
+
+    /// The async runtime did not start.
+    pub fn runtime(source: io::Error) -> Self {
+        Self::io("cannot start threads", source)
+    }
+
+    /// Ended by a signal.
+    pub fn interrupted(signal: i32) -> Self {
+        let number = u8::try_from(signal).unwrap_or(0);
+        let message = "interrupted; nothing is half done, and the next run goes on from here".to_owned();
+        Self { kind: Kind::Interrupted(number), message, causes: Vec::new(), hint: None }
+    }
+
+    /// Prints all but the last of the worst of `failures`, which is returned to be printed at the end.
+    pub fn worst(mut failures: Vec<Self>, ui: &Ui) -> Option<Self> {
+        failures.sort_by_key(|failure| failure.kind);
+        let last = failures.pop();
+        for failure in &failures {
+            failure.show(ui);
+        }
+        last
+    }
+
+    /// Prints the failure, and returns the exit code that goes with it.
+    pub fn print(&self, ui: &Ui) -> ExitCode {
+        self.show(ui);
+        ExitCode::from(match self.kind {
+            Kind::No => 1,
+            Kind::Usage => 2,
+            Kind::Environment => 3,
+            Kind::Interrupted(signal) => 128 + signal,
+        })
+    }
+
+    fn show(&self, ui: &Ui) {
+        ui.failure(&self.message, &self.causes, self.hint.as_deref());
+    }
+
+    fn new(error: &dyn StdError, (kind, hint): (Kind, Option<String>)) -> Self {
+        let message = error.to_string();
+        let mut causes = Vec::new();
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            let text = inner.to_string();
+            // Some libraries repeat their cause in their own words.
+            if text != message && causes.last() != Some(&text) {
+                causes.push(text);
+            }
+            cause = inner.source();
+        }
+        Self { kind, message, causes, hint }
+    }
+}
+
+/// What an error means, and what can be done about it.
+type Verdict = (Kind, Option<String>);
+
+fn hint(kind: Kind, text: impl Into<String>) -> Verdict {
+    (kind, Some(text.into()))
+}
+
+const fn plain(kind: Kind) -> Verdict {
+    (kind, None)
+}
+
+macro_rules! from {
+    ($($error:ty => $verdict:ident),* $(,)?) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                let verdict = $verdict(&error);
+                Self::new(&error, verdict)
+            }
+        }
+    )*};
+}
+
+from! {
+    settings::Error => of_settings,
+    project::Error => of_project,
+    project::ParseBaseError => of_parse_base,
+    pipeline::Error => of_pipeline,
+    output::Error => of_output,
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::io("cannot write the result", error)
+    }
+}
+
+fn of_settings(error: &settings::Error) -> Verdict {
+    match error {
+        settings::Error::Directory { .. } | settings::Error::Variable { .. } => plain(Kind::Usage),
+        settings::Error::NoCacheDirectory => hint(Kind::Usage, "give `--cache-dir`"),
+        settings::Error::Mirror(_) => hint(Kind::Usage, "write mirrors as `https://from/=https://to/`"),
+    }
+}
+
+fn of_parse_base(_: &project::ParseBaseError) -> Verdict {
+    hint(Kind::Usage, "a base is a registry's reference, `oci:DIR` or `rootfs:FILE.tar`")
+}
+
+/// The messages of this stage end in their own remedy.
+fn of_project(error: &project::Error) -> Verdict {
+    use project::Error as E;
+    match error {
+        E::Read { .. } => plain(Kind::Usage),
+        E::NoImages { .. } => hint(Kind::Usage, "make a folder with an `environment.yml`, or give `--project`"),
+        E::UnknownImage { .. } => hint(Kind::Usage, "`esker images` lists them"),
+        E::TooLarge { .. }
+        | E::NotUtf8 { .. }
+        | E::Empty { .. }
+        | E::Yaml { .. }
+        | E::UnsupportedYaml { .. }
+        | E::DuplicateKey { .. }
+        | E::UnknownKey { .. }
+        | E::MissingKey { .. }
+        | E::WrongType { .. }
+        | E::Value { .. }
+        | E::NotASpec { .. }
+        | E::Spec { .. }
+        | E::UnknownSelector { .. }
+        | E::MisplacedSelector { .. }
+        | E::UnknownSubdir { .. }
+        | E::UnknownPlatform { .. }
+        | E::Base { .. }
+        | E::Mirror { .. }
+        | E::Conflict(_)
+        | E::Channels(_)
+        | E::NoChannels { .. }
+        | E::ImageName { .. }
+        | E::NoEnvironment { .. }
+        | E::TwoBinders { .. }
+        | E::HiddenEnvironment { .. }
+        | E::MissingImage { .. }
+        | E::Cycle { .. }
+        | E::RootIsParent { .. }
+        | E::PlatformWithoutLock { .. }
+        | E::RootWithoutPlatform { .. }
+        | E::AptPackage { .. } => plain(Kind::Usage),
+    }
+}
+
+fn of_pipeline(error: &pipeline::Error) -> Verdict {
+    use pipeline::Error as E;
+    match error {
+        E::Project(error) => of_project(error),
+        E::Channel(error) => of_channel(error),
+        E::Lock(error) => of_lock(error),
+        E::Registry(error) => of_registry(error),
+        E::Base(error) => of_base(error),
+        E::Pins(error) => of_pins(error),
+        E::Render(error) => of_render(error),
+        E::Native(error) => of_native(error),
+        E::Verify(error) => of_verify(error),
+        E::Stale { image, .. } => hint(Kind::No, format!("run `esker lock {image}`, or `esker make` to do all stages")),
+        E::PlatformNotLocked { image, .. } => {
+            hint(Kind::Usage, format!("add it to `platforms` and `lock-subdirs` of `{image}` in `esker.yml`"))
+        }
+        E::NoBase { .. } => hint(Kind::Usage, "add the platform to `base` in `esker.yml`, or give `--base`"),
+        E::Apt { .. } => hint(
+            Kind::Usage,
+            "use a base that has them, or write `apt: skip` for the image in `esker.yml` to do without",
+        ),
+    }
+}
+
+fn of_channel(error: &channel::Error) -> Verdict {
+    use channel::Error as E;
+    match error {
+        E::Credentials { .. } => plain(Kind::Usage),
+        E::NoChannel { .. } => hint(Kind::Usage, "check the channel's name in `environment.yml`"),
+        E::NotFound { .. } => hint(Kind::Environment, "if a mirror is set, it may lag behind; else solve anew"),
+        E::Unauthorized { .. } => {
+            hint(Kind::Environment, "add a token to `RATTLER_AUTH_FILE`, or the host to your netrc")
+        }
+        E::Dns { .. } | E::Connect { .. } => {
+            hint(Kind::Environment, "check the network, or fetch from elsewhere with `--mirror FROM=TO`")
+        }
+        E::Offline { .. } => hint(Kind::Environment, "run once without `--offline`"),
+        E::DiskFull { .. } => {
+            hint(Kind::Environment, "free some space, or put the cache elsewhere with `--cache-dir`")
+        }
+        E::WrongHash(_) => hint(
+            Kind::Environment,
+            "the download is damaged, or the package was replaced: try again, and do not trust the channel if it stays",
+        ),
+        E::NoHash { .. } | E::NotAPackage { .. } => hint(Kind::Usage, "solve the lock anew"),
+        E::Setup(_)
+        | E::Status { .. }
+        | E::Timeout { .. }
+        | E::Connection { .. }
+        | E::Truncated { .. }
+        | E::Cache { .. }
+        | E::Repodata { .. } => plain(Kind::Environment),
+    }
+}
+
+fn of_render(error: &render::Error) -> Verdict {
+    match error {
+        render::Error::Read { .. } => plain(Kind::Usage),
+        render::Error::Template { .. } => plain(Kind::Usage),
+        render::Error::UnknownVariable { .. } => hint(Kind::Usage, "only `${NAME}` of variables set before it is known"),
+    }
+}
+
+fn of_oci(error: &oci::Error) -> Verdict {
+    use oci::Error as E;
+    match error {
+        E::Read { source, .. } | E::Write { source, .. } | E::Sink { source } | E::Unpack { source, .. } => {
+            of_io(source)
+        }
+        E::NotALayout { .. } => hint(Kind::Usage, "build the image first: `esker build IMAGE`"),
+        E::MissingBlob { .. } | E::Corrupt { .. } | E::Layer { .. } => {
+            hint(Kind::Environment, "remove the layout and build it again")
+        }
+        E::NoPlatform { .. } => hint(Kind::Usage, "build for that platform, or leave it out"),
+        E::TooLarge { .. } | E::Json { .. } | E::Malformed { .. } | E::Ambiguous { .. } => plain(Kind::Usage),
+    }
+}
+
+fn of_io(error: &io::Error) -> Verdict {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => hint(Kind::Environment, "free some space"),
+        _ => plain(Kind::Environment),
+    }
+}
+
+fn of_docker(error: &docker::Error) -> Verdict {
+    (Kind::Environment, error.remedy())
+}
+
+fn of_output(error: &output::Error) -> Verdict {
+    use output::Error as E;
+    match error {
+        E::Unknown(_) => plain(Kind::Usage),
+        E::WhichPlatform { .. } => hint(Kind::Usage, "choose one with `--platform`"),
+        E::Layout(error) => of_oci(error),
+        E::Write { source, .. } => of_io(source),
+        E::Docker(error) => of_docker(error),
+    }
+}

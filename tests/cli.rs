@@ -1,0 +1,224 @@
+//! The program as it is typed: what it does with good and bad input, and that nothing is lost in between.
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use common::{Pkg, Ran, Sandbox, TinyChannel, skipped, tree};
+
+#[test]
+fn locks_and_builds_and_does_nothing_twice() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["lock"]);
+    let lock = sandbox.read("project/tiny/conda-lock.yml");
+    assert!(lock.contains("https://conda.anaconda.org/conda-forge/linux-aarch64/libfoo-2.1-0.conda"), "{lock}");
+    assert!(!lock.contains("file:"), "a mirror's address reached the lock:\n{lock}");
+    let digest = sandbox.build();
+    let before = tree(&sandbox.path("project"));
+    // Nothing may be fetched now: the channel is gone.
+    fs_err::remove_dir_all(sandbox.path("channel")).unwrap();
+    sandbox.ok(&["lock"]);
+    assert_eq!(sandbox.build(), digest);
+    assert!(before == tree(&sandbox.path("project")), "a run with nothing to do changed files");
+}
+
+#[test]
+fn two_places_give_one_digest() {
+    let build = |umask: &str, zone: &str, locale: &str, jobs: &str| {
+        let sandbox = Sandbox::new();
+        sandbox.ok(&["lock"]);
+        let script = format!("umask {umask}; exec \"$0\" --jobs {jobs} build tiny --json");
+        let output = Command::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_esker")])
+            .current_dir(sandbox.path("project"))
+            .envs(sandbox.command(&[]).get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .env("TZ", zone)
+            .env("LC_ALL", locale)
+            .output()
+            .unwrap();
+        let ran = Ran::new(output);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        report["images"][0]["digest"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(build("022", "UTC", "C", "1"), build("077", "Asia/Kolkata", "tr_TR.UTF-8", "4"));
+}
+
+#[test]
+fn a_missing_environment_is_named() {
+    let sandbox = Sandbox::new();
+    fs_err::remove_dir_all(sandbox.path("project/tiny")).unwrap();
+    sandbox.run(&["lock"]).fails(2, &["no image", "environment.yml"]);
+    sandbox.write("project/esker.yml", b"images:\n  absent: {}\n");
+    sandbox.run(&["lock"]).fails(2, &["esker.yml:2:3", "absent"]);
+}
+
+#[test]
+fn broken_yaml_is_shown_with_its_line() {
+    let sandbox = Sandbox::new();
+    sandbox.write("project/tiny/environment.yml", b"channels: [conda-forge]\ndependencies:\n\t- libfoo\n");
+    sandbox.run(&["lock"]).fails(2, &["tiny/environment.yml:3:"]);
+}
+
+#[test]
+fn an_unknown_image_is_suggested() {
+    Sandbox::new().run(&["build", "tinny"]).fails(2, &["no image `tinny`", "tiny"]);
+}
+
+#[test]
+fn an_unsolvable_environment_names_every_platform() {
+    let sandbox = Sandbox::new();
+    sandbox.environment("tiny", &["libfoo >=3"]);
+    sandbox.run(&["lock"]).fails(1, &["tiny", "linux-64", "linux-aarch64", "libfoo"]);
+    assert!(!sandbox.path("project/tiny/conda-lock.yml").exists());
+}
+
+#[test]
+fn a_stale_lock_is_not_built() {
+    let sandbox = Sandbox::new();
+    sandbox.run(&["build"]).fails(1, &["tiny", "esker lock tiny"]);
+    sandbox.ok(&["lock"]);
+    sandbox.ok(&["lock", "--check"]);
+    sandbox.environment("tiny", &["libfoo", "certs <2024"]);
+    sandbox.run(&["lock", "--check"]).fails(1, &["tiny", "certs"]);
+    sandbox.run(&["build"]).fails(1, &["tiny", "certs"]);
+}
+
+#[test]
+fn a_truncated_package_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["lock"]);
+    let package = sandbox.path("channel/noarch/certs-2024.1-0.conda");
+    let whole = fs_err::read(&package).unwrap();
+    fs_err::write(&package, &whole[..whole.len() / 2]).unwrap();
+    sandbox.run(&["build"]).fails(3, &["certs"]);
+    fs_err::write(&package, &whole).unwrap();
+    sandbox.build();
+}
+
+#[test]
+fn a_package_with_another_hash_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["lock"]);
+    sandbox.channel(&Sandbox::packages().package(Pkg::new("certs", "2024.1").file("ssl/cacert.pem", "replaced\n")));
+    sandbox.run(&["build"]).fails(3, &["certs 2024.1", "sha256", "not what the lock says"]);
+}
+
+#[test]
+fn a_package_that_climbs_out_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.channel(&TinyChannel::new().package(Pkg::new("evil", "1.0").hostile("../../../escaped", "gotcha")));
+    sandbox.environment("tiny", &["evil"]);
+    sandbox.ok(&["lock"]);
+    sandbox.run(&["build"]).fails(1, &["evil", "../../../escaped"]);
+    let everything = tree(&sandbox.path(""));
+    assert!(!everything.keys().any(|path| path.ends_with("escaped")));
+}
+
+#[test]
+fn a_base_without_the_platform_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.write("project/esker.yml", b"base:\n  linux/amd64: rootfs:../base-amd64.tar\n");
+    sandbox.ok(&["lock"]);
+    sandbox.run(&["build"]).fails(2, &["tiny", "linux/arm64"]);
+    // A layout that has one platform only, too.
+    sandbox.ok(&["build", "--platform", "linux/amd64", "--output", "oci:../one"]);
+    sandbox.run(&["build", "--base", "oci:../one"]).fails(2, &["linux/arm64", "linux/amd64"]);
+}
+
+#[test]
+fn a_base_that_changed_is_noticed() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["lock"]);
+    sandbox.build();
+    let mut base = fs_err::read(sandbox.path("base-amd64.tar")).unwrap();
+    base.extend_from_slice(&[0; 512]);
+    fs_err::write(sandbox.path("base-amd64.tar"), &base).unwrap();
+    sandbox.run(&["build"]).fails(1, &["base-amd64.tar", "--update-base"]);
+    sandbox.ok(&["build", "--update-base"]);
+    sandbox.ok(&["build"]);
+}
+
+#[test]
+fn debian_packages_are_not_left_out_silently() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["lock"]);
+    sandbox.write("project/tiny/apt.txt", b"# editors\nvim\n");
+    sandbox.run(&["build"]).fails(2, &["tiny", "vim", "apt: skip"]);
+}
+
+#[test]
+fn a_full_disk_is_said_and_survived() {
+    let sandbox = Sandbox::new();
+    let noise: String = (0..400_000_u64).map(|n| format!("{:x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect();
+    sandbox.channel(&TinyChannel::new().package(Pkg::new("big", "1.0").file("share/noise", &noise)));
+    sandbox.environment("tiny", &["big"]);
+    sandbox.ok(&["lock"]);
+    let small = sandbox.path("small");
+    fs_err::create_dir(&small).unwrap();
+    let Some(_mount) = SmallDisk::mount(&small) else {
+        return skipped("a_full_disk_is_said_and_survived", "a tmpfs cannot be mounted here (needs root)");
+    };
+    let cache = small.join("cache");
+    sandbox
+        .run(&["--cache-dir", cache.to_str().unwrap(), "build"])
+        .fails(3, &["no space left", "free some space"]);
+    sandbox.build();
+}
+
+/// A tmpfs of one MiB, unmounted when dropped.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(folder: &Path) -> Option<Self> {
+        let status = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(folder).status().ok()?;
+        status.success().then(|| Self(folder.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg(&self.0).status());
+    }
+}
+
+#[test]
+fn a_run_after_ctrl_c_at_any_time_is_right() {
+    let expected = {
+        let sandbox = Sandbox::new();
+        sandbox.ok(&["lock"]);
+        sandbox.build()
+    };
+    let sandbox = Sandbox::new();
+    let mut interrupted = 0;
+    // From before anything is read to after everything is written, in steps.
+    for step in 0..40 {
+        let stage = if step % 2 == 0 { "lock" } else { "build" };
+        let mut child = sandbox.command(&[stage]).spawn().unwrap();
+        sleep(Duration::from_millis(step * 4));
+        let signal = nix::sys::signal::Signal::SIGINT;
+        drop(nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap()), signal));
+        let status = child.wait().unwrap();
+        interrupted += usize::from(!status.success());
+        drop(fs_err::remove_dir_all(sandbox.path("cache/fragments")));
+    }
+    assert!(interrupted > 5, "only {interrupted} runs were interrupted: the test proves nothing");
+    sandbox.ok(&["lock"]);
+    assert_eq!(sandbox.build(), expected);
+}
+
+#[test]
+fn output_is_for_programs_and_status_is_not() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["lock", "-q"]);
+    let ran = sandbox.ok(&["build", "-q"]);
+    assert!(ran.stderr.is_empty(), "{}", ran.stderr);
+    assert!(ran.stdout.starts_with("oci:") && ran.stdout.contains("@sha256:"), "{}", ran.stdout);
+    let images = sandbox.ok(&["images", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&images.stdout).unwrap();
+    assert_eq!(report["images"][0]["name"], "tiny");
+    assert!(!sandbox.run(&["build", "--no-such-flag"]).stderr.contains('\x1b'), "colours where there is no terminal");
+}
