@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use oci_spec::image::Descriptor;
 
 use super::digest::HashingWriter;
-use super::error::{Error, Result};
+use super::error::{Error, Mismatch, Result};
 use super::layout::sha256;
 use super::{Compression, Digest, Layout};
 
@@ -70,10 +70,9 @@ impl Layer {
         // Also after an error: that the blob is damaged explains it better than what the damage led to.
         io::copy(&mut counted, &mut io::sink()).map_err(unreadable)?;
         let (_, found, found_size) = counted.hash.finish();
-        if (found, found_size) != (self.digest, self.size) {
-            let path = layout.blob_path(&self.digest);
-            return Err(Error::Corrupt { path, expected: self.digest, expected_size: self.size, found, found_size });
-        }
+        let path = layout.blob_path(&self.digest);
+        Mismatch::check((self.digest, self.size), (found, found_size))
+            .map_err(|mismatch| Error::Corrupt { path, mismatch })?;
         outcome
     }
 
