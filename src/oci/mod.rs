@@ -7,6 +7,7 @@ pub mod archive;
 mod blob;
 pub mod compression;
 pub mod digest;
+pub mod document;
 pub mod entries;
 pub mod error;
 pub mod image;
@@ -21,8 +22,9 @@ pub mod walk;
 
 pub use archive::write_docker_archive;
 pub use blob::BlobWriter;
-pub use compression::Compression;
+pub use compression::{Compression, Encoder};
 pub use digest::Digest;
+pub use document::Document;
 pub use error::Error;
 pub use image::Image;
 pub use layer::Layer;
