@@ -1,12 +1,16 @@
 //! Layouts, unpacking and archives, judged by other programs where they are installed.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking and says what it skips")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use esker::oci::{self, Compression, Digest, Layout, Ownership, Platform, read_files, unpack};
+use esker::oci::{
+    self, Compression, Digest, Layout, Ownership, Platform, read_files, unpack, validate, write_docker_archive,
+};
 use esker::progress::Silent;
 use images::{Tar, add_image, available, index, layout_of, run, two_platforms};
 use tempfile::tempdir;
@@ -342,4 +346,105 @@ fn umoci_unpacks_each_platform() {
     let bundle = dir.path().join("bundle");
     let image = format!("{}:test", single.path().display());
     run("umoci", &["unpack", "--rootless", "--image", &image, bundle.to_str().unwrap()]);
+}
+
+fn archive_of(layout: &Layout, platform: Platform, tag: &str) -> Vec<u8> {
+    let image = layout.image(platform).unwrap();
+    let mut bytes = Vec::new();
+    write_docker_archive(layout, &image, tag, &mut bytes, &Silent).unwrap();
+    bytes
+}
+
+#[test]
+fn an_archive_is_the_same_however_its_layers_were_compressed() {
+    let dir = tempdir().unwrap();
+    let archives = [Compression::GZIP, Compression::ZSTD, Compression::None].map(|compression| {
+        let layout = two_platforms(&dir.path().join(compression.to_string()), compression);
+        archive_of(&layout, Platform::LinuxArm64, "small:latest")
+    });
+    assert_eq!(archives[0], archives[1]);
+    assert_eq!(archives[0], archives[2]);
+}
+
+#[test]
+fn an_archive_is_a_layout_and_what_docker_and_skopeo_load() {
+    let dir = tempdir().unwrap();
+    let layout = two_platforms(&dir.path().join("layout"), Compression::ZSTD);
+    let image = layout.image(Platform::LinuxAmd64).unwrap();
+    let name = format!("esker-test-{}:latest", std::process::id());
+    let file = dir.path().join("image.tar");
+    fs::write(&file, archive_of(&layout, Platform::LinuxAmd64, &name)).unwrap();
+
+    let opened = dir.path().join("opened");
+    tar::Archive::new(fs::File::open(&file).unwrap()).unpack(&opened).unwrap();
+    let opened = Layout::open(opened).unwrap();
+    validate(&opened).unwrap();
+    assert_eq!(opened.image(Platform::LinuxAmd64).unwrap().config_digest, image.config_digest);
+
+    if available("skopeo") {
+        for kind in ["docker-archive", "oci-archive"] {
+            let shown = run("skopeo", &["inspect", "--config", "--raw", &format!("{kind}:{}", file.display())]);
+            assert_eq!(Digest::of(&shown.stdout), image.config_digest, "{kind}");
+        }
+    }
+    let answers = std::process::Command::new("docker").arg("version").output().is_ok_and(|o| o.status.success());
+    if !answers {
+        eprintln!("SKIPPED: no Docker engine answers");
+        return;
+    }
+    run("docker", &["load", "--input", file.to_str().unwrap()]);
+    let shown = run("docker", &["image", "inspect", "--format", "{{.Id}} {{.Architecture}}", &name]);
+    run("docker", &["image", "rm", &name]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    // An image's id is its configuration's digest, or its manifest's where containerd keeps the images.
+    let ids = [image.config_digest, opened.image(Platform::LinuxAmd64).unwrap().digest];
+    assert!(ids.iter().any(|id| shown.trim_end() == format!("{id} amd64")), "{shown}");
+}
+
+#[test]
+fn validation_finds_each_kind_of_damage() {
+    let dir = tempdir().unwrap();
+    type Damage<'a> = &'a dyn Fn(&Layout);
+    let damages: [(&str, Damage<'_>); 4] = [
+        ("a missing layer", &|layout| fs::remove_file(top_layer(layout)).unwrap()),
+        ("a cut layer", &|layout| {
+            let bytes = fs::read(top_layer(layout)).unwrap();
+            fs::write(top_layer(layout), &bytes[..bytes.len() - 1]).unwrap();
+        }),
+        ("a damaged manifest", &|layout| {
+            fs::write(layout.blob_path(&layout.images().unwrap()[0].digest), "{}").unwrap();
+        }),
+        ("no index", &|layout| fs::remove_file(layout.path().join("index.json")).unwrap()),
+    ];
+    for (what, damage) in damages {
+        let layout = two_platforms(&dir.path().join(what), Compression::GZIP);
+        validate(&layout).unwrap();
+        damage(&layout);
+        assert_eq!(validate(&layout).unwrap_err().len(), 1, "{what}");
+    }
+}
+
+#[test]
+fn validation_compares_what_descriptors_and_configurations_say() {
+    let dir = tempdir().unwrap();
+    let layout = Layout::create(dir.path()).unwrap();
+    let mut arm = add_image(&layout, Platform::LinuxArm64, vec![Tar::default().file("a", "a")], Compression::GZIP);
+    let amd = add_image(&layout, Platform::LinuxAmd64, vec![Tar::default().file("b", "b")], Compression::GZIP);
+    arm.set_platform(amd.platform().clone());
+    layout.set_index("test", &index(vec![arm.clone()])).unwrap();
+    let problems = validate(&layout).unwrap_err();
+    assert!(problems[0].to_string().ends_with("listed for linux/amd64 and configured for linux/arm64"), "{problems:?}");
+
+    // The layer of one image under the configuration of the other.
+    let mut manifest: oci_spec::image::ImageManifest = layout.read_json(&amd).unwrap();
+    manifest.set_layers(layout.read_json::<oci_spec::image::ImageManifest>(&arm).unwrap().layers().clone());
+    let mixed = layout.put_json(oci_spec::image::MediaType::ImageManifest, &manifest).unwrap();
+    layout.set_index("test", &index(vec![mixed])).unwrap();
+    let problems = validate(&layout).unwrap_err();
+    assert_eq!(problems.len(), 1, "its diff_id differs: {problems:?}");
+}
+
+fn top_layer(layout: &Layout) -> std::path::PathBuf {
+    let image = layout.image(Platform::LinuxAmd64).unwrap();
+    layout.blob_path(&image.layers.last().unwrap().digest)
 }

@@ -1,6 +1,7 @@
 //! Makes small images for tests, hostile ones among them.
 
 #![allow(dead_code, reason = "each test binary uses what it needs")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking and says what it skips")]
 
 use std::io::Write;
 use std::path::Path;

@@ -1,0 +1,177 @@
+//! Reads conda package specifications, and refuses early what a solver would misread.
+//!
+//! rattler's strict parser refuses what environments really hold (`python 3.12`, `jaxlib>=0.4.31=cuda12*`), its lenient
+//! one takes `numpy >=1.2;` as a request for the build `;`. So: lenient, and then the parts are looked at.
+
+use rattler_conda_types::{MatchSpec, PackageName, ParseMatchSpecError, ParseMatchSpecOptions, StringMatcher};
+
+/// Why a text is not a package specification.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// rattler's parser refuses it.
+    #[error(transparent)]
+    Syntax(Box<ParseMatchSpecError>),
+    /// rattler's parser refuses its version.
+    #[error("its version cannot be read; write `name>=1.2,<2`, `name=1.2` or `name==1.2.3`")]
+    Version(#[source] Box<ParseMatchSpecError>),
+    /// Something else in brackets than conda has there.
+    #[error("brackets hold keys and values (`name[version='>=1', build=py312_0]`); conda has no extras")]
+    Bracket(#[source] Box<ParseMatchSpecError>),
+    /// The name is a pattern.
+    #[error("a package must be named; patterns (`*`, `^…$`) are not supported in names")]
+    Pattern,
+    /// The name begins like an option or a file.
+    #[error("a package's name begins with a letter, a digit or `_`, not as `{0}` does")]
+    Name(String),
+    /// `channel:name`.
+    #[error("`{0}:` means nothing; write `channel::name` for a package of one channel")]
+    Namespace(String),
+    /// What stands where the build string does cannot be one.
+    #[error(
+        "`{0}` is read as a build string, which has only letters, digits, `_`, `.`, `+` and `*`; write \
+         `name>=version` or `name=version=build`, with commas between versions"
+    )]
+    Build(String),
+    /// `name==1.0#comment` and the like.
+    #[error("`#` begins a comment only behind a space")]
+    Comment,
+    /// A package file by path.
+    #[error("a path is not the same on another machine; use a `https://` or `file://` URL, or a channel")]
+    Path,
+    /// `numpy scipy`: a word where a version should be.
+    #[error("`{0}` is read as a version; write one package a line")]
+    Word(String),
+    /// Requirements in pip's language.
+    #[error("`{0}` has a meaning only in pip's requirements; remove it, or put this line below `- pip:`")]
+    Pip(char),
+}
+
+/// Reads one conda dependency, as `environment.yml` and every stage after it do.
+///
+/// # Errors
+/// A text that is no specification of one package by name or URL.
+pub fn match_spec(text: &str) -> Result<MatchSpec, SpecError> {
+    refuse_foreign_syntax(text)?;
+    let options = ParseMatchSpecOptions::lenient().with_exact_names_only(true);
+    let spec = MatchSpec::from_str(text, options).map_err(syntax)?;
+    let name = name_of(&spec).ok_or(SpecError::Pattern)?.as_source();
+    if !name.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_') {
+        return Err(SpecError::Name(name.to_owned()));
+    }
+    match (&spec.namespace, &spec.build) {
+        (Some(namespace), _) => Err(SpecError::Namespace(namespace.clone())),
+        (_, Some(build)) if !is_build(build) => Err(SpecError::Build(build.to_string())),
+        _ => Ok(spec),
+    }
+}
+
+/// Refuses what rattler would understand in its own way, or explain badly.
+fn refuse_foreign_syntax(text: &str) -> Result<(), SpecError> {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    let is_url = scheme.is_some_and(|scheme| scheme.chars().all(char::is_alphanumeric)) && !text.contains("::");
+    if text.starts_with(['.', '/', '~']) || text.contains('\\') {
+        return Err(SpecError::Path);
+    }
+    if is_url || text.contains('[') {
+        return Ok(());
+    }
+    if let Some(sign) = ['@', ';'].into_iter().find(|sign| text.contains(*sign)) {
+        return Err(SpecError::Pip(sign));
+    }
+    if text.contains('#') {
+        return Err(SpecError::Comment);
+    }
+    match text.split_whitespace().nth(1) {
+        Some(word) if word.chars().all(|c| c.is_ascii_alphabetic()) => Err(SpecError::Word(word.to_owned())),
+        _ => Ok(()),
+    }
+}
+
+/// The name of the package that `spec` asks for.
+pub(super) fn name_of(spec: &MatchSpec) -> Option<&PackageName> {
+    spec.name.as_exact()
+}
+
+fn syntax(error: ParseMatchSpecError) -> SpecError {
+    match error {
+        ParseMatchSpecError::OnlyExactPackageNameMatchersAllowedGlob(_)
+        | ParseMatchSpecError::OnlyExactPackageNameMatchersAllowedRegex(_) => SpecError::Pattern,
+        ParseMatchSpecError::InvalidVersionSpec(_) | ParseMatchSpecError::InvalidVersionAndBuild(_) => {
+            SpecError::Version(Box::new(error))
+        }
+        ParseMatchSpecError::InvalidBracket | ParseMatchSpecError::InvalidBracketKey(_) => {
+            SpecError::Bracket(Box::new(error))
+        }
+        error => SpecError::Syntax(Box::new(error)),
+    }
+}
+
+/// Whether a package's build string could match; the characters are those of CEP 26.
+fn is_build(build: &StringMatcher) -> bool {
+    let text = build.to_string();
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '+' | '*');
+    matches!(build, StringMatcher::Regex(_)) || text.chars().all(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_environments_hold_is_accepted() {
+        for (text, name, version, build) in [
+            ("python", "python", "", ""),
+            ("NumPy", "numpy", "", ""),
+            ("python 3.12", "python", "==3.12", ""),
+            ("python=3.12", "python", "3.12.*", ""),
+            ("python==3.12", "python", "==3.12", ""),
+            ("python 3.12.*", "python", "3.12.*", ""),
+            ("pangeo-notebook=2025.07.15", "pangeo-notebook", "2025.7.15.*", ""),
+            ("jaxlib>=0.4.31=cuda12*", "jaxlib", ">=0.4.31", "cuda12*"),
+            ("pkg=1.2=py*", "pkg", "==1.2", "py*"),
+            ("pkg[version='>=1']", "pkg", ">=1", ""),
+            ("pkg[version='>=1,<2', build=py312_0]", "pkg", ">=1,<2", "py312_0"),
+            ("numpy >=1.2, <2", "numpy", ">=1.2,<2", ""),
+            ("foo>1.*", "foo", ">=1", ""),
+            ("foo ~=1.4", "foo", "~=1.4", ""),
+            ("foo!=1.5", "foo", "!=1.5", ""),
+            ("foo 1.0|2.0", "foo", "==1.0|==2.0", ""),
+            ("conda-forge::xarray", "xarray", "", ""),
+            ("conda-forge/linux-64::xarray>=1", "xarray", ">=1", ""),
+            ("__glibc>=2.34", "__glibc", ">=2.34", ""),
+            (
+                "https://conda.anaconda.org/conda-forge/noarch/a-1.0-0.conda#0123456789abcdef0123456789abcdef",
+                "a",
+                "",
+                "",
+            ),
+        ] {
+            let spec = match_spec(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(name_of(&spec).unwrap().as_normalized(), name, "{text}");
+            assert_eq!(spec.version.map(|version| version.to_string()).unwrap_or_default(), version, "{text}");
+            assert_eq!(spec.build.map(|build| build.to_string()).unwrap_or_default(), build, "{text}");
+        }
+    }
+
+    #[test]
+    fn garbage_is_refused() {
+        for (kind, texts) in [
+            ("Syntax", &["", "=1.0", "fö", "foo/bar", "https://host/not-a-package"][..]),
+            ("Version", &["foo>=", "foo>=1,", "foo=>3", "foo=3.1x*y", "foo[version='>=1;']"]),
+            ("Bracket", &["foo[bar=1]", "requests[socks]", "foo[extras=[a]]"]),
+            ("Pattern", &["num*", "^num.*$", "*"]),
+            ("Name", &["-foo", "--channel"]),
+            ("Namespace", &["conda-forge:foo"]),
+            ("Build", &["foo=1=2=3", "foo=1=a-b", "foo 1.0 build more", "foo>=1.0 <2.0", "foo[build='a;b']"]),
+            ("Comment", &["foo==1.0#x"]),
+            ("Path", &["./a-1.0-0.conda", "/tmp/a-1.0-0.conda", "C:\\a-1.0-0.conda"]),
+            ("Word", &["foo bar", "foo bar baz"]),
+            ("Pip", &["numpy >=1.2;", "foo @ https://x/y.whl", "foo; python_version<'3'"]),
+        ] {
+            for text in texts {
+                let error = match_spec(text).expect_err(text);
+                assert!(format!("{error:?}").starts_with(kind), "{text}: {error:?}");
+            }
+        }
+    }
+}
