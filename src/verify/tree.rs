@@ -2,7 +2,6 @@
 //! the files that checks look into. It is the truth about owners, and all there is for a platform that cannot run.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::Path;
 

@@ -48,7 +48,7 @@ impl Server {
             format!("--ip={}", listen.ip()),
             format!("--port={}", listen.port()),
             format!("--{spelling}.token={TOKEN}"),
-            format!("--{spelling}.port_retries=0"),
+            "--ServerApp.port_retries=0".to_owned(),
         ];
         let command = Command::arguments(program(&scene.subject.container.cmd).into_iter().chain(options));
         let running = scene.runtime.start(&command.over_empty_home().reachable_at(listen.port())).await?;

@@ -24,10 +24,9 @@ pub fn apt(subject: &Subject<'_>) -> Outcome {
 
 /// The names of the packages that dpkg's status file calls installed.
 fn installed(status: &str) -> BTreeSet<&str> {
-    let field = |paragraph: &'_ str, name: &str| -> Option<usize> { paragraph.find(name) };
     status
         .split("\n\n")
-        .filter(|paragraph| field(paragraph, "Status: install ok installed").is_some())
+        .filter(|paragraph| paragraph.lines().any(|line| line == "Status: install ok installed"))
         .filter_map(|paragraph| paragraph.lines().find_map(|line| line.strip_prefix("Package: ")))
         .collect()
 }
