@@ -49,12 +49,31 @@ pub enum Error {
         /// The reason.
         source: std::io::Error,
     },
+    /// Writing an archive for the engine ended in a panic.
+    #[error("the image could not be written for the Docker engine")]
+    WriterPanicked,
     /// A container has no port where one was published.
     #[error("the Docker engine published no port for container `{container}`")]
     NoPort {
         /// The container.
         container: String,
     },
+}
+
+/// Where [`Engine::load_written`] takes an archive from.
+pub struct Sink {
+    chunks: tokio::sync::mpsc::Sender<Bytes>,
+}
+
+impl std::io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let sent = self.chunks.blocking_send(Bytes::copy_from_slice(bytes));
+        sent.map(|()| bytes.len()).map_err(|_| std::io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Error {
@@ -125,6 +144,25 @@ impl Engine {
         let answers: Vec<_> = answers.try_collect().await.map_err(refused("load the image"))?;
         let answer: String = answers.into_iter().filter_map(|info| info.stream).collect();
         loaded_image(&answer).ok_or(Error::NothingLoaded { answer })
+    }
+
+    /// Loads the archive that `write` writes, as it does so; `write` runs on a thread of its own. Returns what came of
+    /// the loading and what `write` returned: when one side fails, so does the other.
+    ///
+    /// # Errors
+    /// [`Error::WriterPanicked`].
+    pub async fn load_written<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(Sink) -> T + Send + 'static,
+    ) -> Result<(Result<String, Error>, T), Error> {
+        let (chunks, received) = tokio::sync::mpsc::channel(8);
+        let writing = tokio::task::spawn_blocking(move || write(Sink { chunks }));
+        let stream = futures::stream::unfold(received, |mut received| async {
+            received.recv().await.map(|chunk| (Ok(chunk), received))
+        });
+        let loaded = self.load(stream).await;
+        let written = writing.await.map_err(|_| Error::WriterPanicked)?;
+        Ok((loaded, written))
     }
 
     /// Whether the engine has an image of this name or id.

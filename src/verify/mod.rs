@@ -1,3 +1,113 @@
 //! Runs what was built, to prove it.
+//!
+//! ```text
+//! layout + lock ─► Subject (one a platform, from the layers) ─┬► layer checks ─────────────┬► Report ─► Verified
+//!                                                             └► a runtime ─► running checks ┘       └► packages.txt
+//! ```
+//!
+//! Layer checks run for every platform; running checks where the machine can run the platform, and are *not run*
+//! elsewhere, which never counts as passed. [`checks`] holds the table of checks, [`runtime`] what runs containers.
 
+pub mod checks;
+mod error;
+mod installed;
+mod packages;
+mod platform;
+mod report;
 pub mod runtime;
+mod selection;
+mod subject;
+mod tree;
+mod verified;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use error::Error;
+pub use installed::{Installed, Prefix};
+pub use packages::packages_txt;
+pub use report::{CheckReport, Outcome, PlatformReport, Report, SCHEMA};
+pub use runtime::RuntimeKind;
+pub use selection::Selection;
+pub use subject::{Asked, Subject};
+pub use tree::{Node, Tree};
+pub use verified::Verified;
+
+use crate::lock::Lock;
+use crate::oci::{Layout, Platform};
+use crate::progress::Progress;
+use crate::project::ImageSpec;
+
+/// How long a single check may take unless told otherwise: hubs give a server 300 s to come up.
+pub const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// What to verify, and how.
+pub struct Request<'a> {
+    /// The image in the project.
+    pub image: &'a ImageSpec,
+    /// The layout that holds it.
+    pub layout: &'a Layout,
+    /// The lock it was built from.
+    pub lock: &'a Lock,
+    /// The lock of its root prefix, if it has one.
+    pub root: Option<&'a Lock>,
+    /// The platforms to look at; all of the layout's if empty.
+    pub platforms: &'a [Platform],
+    /// What runs it.
+    pub runtime: RuntimeKind,
+    /// Where it is unpacked; made if missing.
+    pub work_dir: &'a Path,
+    /// How long any one program may take; see [`TIMEOUT`].
+    pub timeout: Duration,
+    /// How many containers run at once.
+    pub jobs: usize,
+    /// Which checks run.
+    pub selection: &'a Selection,
+    /// The `esker` program that the embedded runner starts; this process's own if `None`.
+    pub runner: Option<&'a Path>,
+}
+
+/// What came of it.
+pub struct Verification {
+    /// Every check on every platform.
+    pub report: Report,
+    /// The leave to publish: no check failed, and none was left out by [`Selection::only`].
+    pub verified: Option<Verified>,
+    /// `packages.txt`, if it was written because it had changed.
+    pub packages_written: Option<PathBuf>,
+}
+
+/// Verifies an image and, when nothing failed, writes its `packages.txt`.
+///
+/// # Errors
+/// When the image cannot be read or this machine cannot run what it should be able to. A check that fails is part of
+/// the report.
+pub async fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Verification, Error> {
+    request.selection.check()?;
+    let images = match request.platforms {
+        [] => request.layout.images()?,
+        some => some.iter().map(|platform| request.layout.image(*platform)).collect::<Result<_, _>>()?,
+    };
+    let mut report = Report {
+        schema: SCHEMA,
+        image: request.image.name.clone(),
+        digest: request.layout.image_index_digest()?,
+        platforms: Vec::new(),
+    };
+    let mut packages = None;
+    for image in images {
+        let (platform, text) = platform::verify(request, image, progress).await?;
+        report.platforms.push(platform);
+        // Upstream's file is that of its first platform.
+        packages.get_or_insert(text);
+    }
+    let complete = report.passed() && request.selection.only.is_empty();
+    let packages = packages.filter(|_| complete);
+    let path = request.image.packages_path();
+    let written = packages.map(|text| packages::write_if_changed(&path, &text)).transpose()?;
+    Ok(Verification {
+        verified: complete.then(|| Verified::checked(report.digest)),
+        report,
+        packages_written: (written == Some(true)).then_some(path),
+    })
+}

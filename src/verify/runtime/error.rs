@@ -48,6 +48,12 @@ pub enum Error {
     /// No port is free on the loopback interface.
     #[error("no free port on the loopback interface")]
     NoPort(#[source] io::Error),
+    /// The image cannot be read or unpacked.
+    #[error(transparent)]
+    Image(crate::oci::Error),
+    /// No HTTP client can be made to talk to a server in a container.
+    #[error("cannot make an HTTP client")]
+    Client(#[source] Box<reqwest::Error>),
     /// The Docker engine.
     #[error(transparent)]
     Docker(#[from] crate::docker::Error),
@@ -111,7 +117,13 @@ impl Error {
                 Some("allow user namespaces here, run as root, or use `--runtime docker`".to_owned())
             }
             Self::Docker(error) => error.remedy(),
-            Self::Setup { .. } | Self::Runner { .. } | Self::Lost | Self::File { .. } | Self::NoPort(_) => None,
+            Self::Setup { .. }
+            | Self::Runner { .. }
+            | Self::Lost
+            | Self::File { .. }
+            | Self::NoPort(_)
+            | Self::Image(_)
+            | Self::Client(_) => None,
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod config;
 pub mod docker;
 pub mod embedded;
 mod error;
+mod prepare;
 mod running;
 mod tail;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use config::ContainerConfig;
 pub use error::Error;
+pub use prepare::{Preparation, Prepared};
 pub use running::{Output, Running, Stop};
 pub use tail::Tail;
 

@@ -1,0 +1,95 @@
+//! What an image's configuration promises those who run it.
+//!
+//! repo2docker's layout, so that Binder and hubs feel at home.
+
+use crate::verify::report::Outcome;
+use crate::verify::runtime::config::HUB_USER;
+use crate::verify::subject::Subject;
+
+/// Variables of every image. A project may set others, and give these other values.
+const ENVIRONMENT: [(&str, &str); 13] = [
+    ("CONDA_DIR", "/srv/conda"),
+    ("CONDA_ENV", "notebook"),
+    ("DASK_ROOT_CONFIG", "/srv/conda/etc"),
+    ("DEBIAN_FRONTEND", "noninteractive"),
+    ("HOME", "/home/jovyan"),
+    ("LANG", "C.UTF-8"),
+    ("LC_ALL", "C.UTF-8"),
+    ("NB_PYTHON_PREFIX", "/srv/conda/envs/notebook"),
+    ("NB_UID", "1000"),
+    ("NB_USER", "jovyan"),
+    ("SHELL", "/bin/bash"),
+    ("TZ", "UTC"),
+    // An empty value stands for any: `contract.path` looks at it.
+    ("PATH", ""),
+];
+const PATH: &str = "/srv/conda/envs/notebook/bin:/srv/conda/bin";
+const SOURCE_LABEL: &str = "org.opencontainers.image.source";
+
+pub fn environment(subject: &Subject<'_>) -> Outcome {
+    let asked = &subject.spec.env;
+    let standard = ENVIRONMENT.iter().filter(|(name, _)| !asked.contains_key(*name)).copied();
+    let asked = asked.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let faults = standard.chain(asked).filter_map(|(name, expected)| match subject.container.variable(name) {
+        Some(value) if value == expected || expected.is_empty() => None,
+        Some(value) => Some(format!("{name} is `{value}`, not `{expected}`")),
+        None => Some(format!("{name} is not set")),
+    });
+    Outcome::of_faults("environment variables are missing or different", faults.collect())
+}
+
+pub fn path(subject: &Subject<'_>) -> Outcome {
+    let path = subject.container.variable("PATH").unwrap_or_default();
+    let begins = path.strip_prefix(PATH).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
+    if begins { Outcome::Passed } else { Outcome::failed(format!("PATH is `{path}`, which does not begin with `{PATH}`")) }
+}
+
+pub fn entrypoint(subject: &Subject<'_>) -> Outcome {
+    match subject.container.entrypoint.as_slice() {
+        [start] if start == "/srv/start" => Outcome::Passed,
+        other => Outcome::failed(format!("the entrypoint is {other:?}, not [\"/srv/start\"]")),
+    }
+}
+
+pub fn command(subject: &Subject<'_>) -> Outcome {
+    match subject.container.cmd.first() {
+        Some(_) => Outcome::Passed,
+        None => Outcome::failed("there is no command"),
+    }
+}
+
+pub fn port(subject: &Subject<'_>) -> Outcome {
+    let config = subject.image.config.config().clone().unwrap_or_default();
+    let ports = config.exposed_ports().clone().unwrap_or_default();
+    if ports.iter().any(|port| port == "8888/tcp" || port == "8888") {
+        return Outcome::Passed;
+    }
+    Outcome::failed(format!("the exposed ports are {ports:?}, without 8888/tcp"))
+}
+
+pub fn user(subject: &Subject<'_>) -> Outcome {
+    let user = &subject.container.user;
+    let (expected, _) = HUB_USER;
+    // `owner` replaces root, which is no answer here.
+    let is_root = ["", "0", "root"].contains(&user.split(':').next().unwrap_or_default());
+    let (uid, _) = subject.container.owner(subject.passwd());
+    let named = subject.passwd().lines().any(|line| line.split(':').nth(2) == Some("1000"));
+    match uid == expected && !is_root {
+        true if named => Outcome::Passed,
+        true => Outcome::failed("/etc/passwd has no name for user 1000"),
+        false => Outcome::failed(format!("the user is `{user}`, not 1000")),
+    }
+}
+
+pub fn labels(subject: &Subject<'_>) -> Outcome {
+    let config = subject.image.config.config().clone().unwrap_or_default();
+    let labels = config.labels().clone().unwrap_or_default();
+    let asked = subject.spec.labels.iter().filter_map(|(name, value)| match labels.get(name) {
+        Some(found) if found == value => None,
+        Some(found) => Some(format!("{name} is `{found}`, not `{value}`")),
+        None => Some(format!("{name} is not set")),
+    });
+    let source = labels.get(SOURCE_LABEL).is_none_or(String::is_empty);
+    let source = (source && !subject.spec.labels.contains_key(SOURCE_LABEL)).then(|| format!("{SOURCE_LABEL} is not set"));
+    Outcome::of_faults("labels are missing or different", asked.chain(source).collect())
+}

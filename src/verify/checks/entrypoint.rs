@@ -1,0 +1,42 @@
+//! What `/srv/start` and login shells do.
+
+use super::scene::{Scene, prints};
+use super::{Finding, Outcome};
+use crate::verify::runtime::{Command, Error};
+
+pub async fn exec(scene: &Scene<'_>) -> Result<Finding, Error> {
+    // KubeSpawner sends arguments alone. They must arrive unchanged, at a program that has taken the shell's place.
+    let script = r#"printf '%s|' "$$" "$@""#;
+    let command = Command::arguments(["bash", "-c", script, "name", "two words", "$HOME", "*"]);
+    let output = scene.run(&command).await?;
+    Ok(prints(&output, "1|two words|$HOME|*|").into())
+}
+
+pub async fn pangeo_env(scene: &Scene<'_>) -> Result<Finding, Error> {
+    let output = scene.run(&shell(r#"printf %s "${PANGEO_ENV-}""#)).await?;
+    Ok(prints(&output, &scene.subject.spec.name).into())
+}
+
+pub async fn pangeo_scratch(scene: &Scene<'_>) -> Result<Finding, Error> {
+    let (prefix, user) = (("PANGEO_SCRATCH_PREFIX", "s3://scratch"), ("JUPYTERHUB_USER", "ada"));
+    let cases: [(&[(&str, &str)], &str); 4] =
+        [(&[prefix, user], "s3://scratch/ada/"), (&[prefix], "unset"), (&[user], "unset"), (&[], "unset")];
+    for (variables, expected) in cases {
+        let command = shell(r#"printf %s "${PANGEO_SCRATCH-unset}""#);
+        let command = variables.iter().fold(command, |command, (name, value)| command.env(name, value));
+        if let failed @ Outcome::Failed { .. } = prints(&scene.run(&command).await?, expected) {
+            let set = variables.iter().map(|(name, value)| format!("with {name}={value}")).collect::<Vec<_>>();
+            return Ok(failed.with_output(&set.join("\n")).into());
+        }
+    }
+    Ok(Outcome::Passed.into())
+}
+
+pub async fn login_shell(scene: &Scene<'_>) -> Result<Finding, Error> {
+    let output = scene.run(&Command::instead(["bash", "-lc", "command -v python"])).await?;
+    Ok(prints(&output, "/srv/conda/envs/notebook/bin/python").into())
+}
+
+fn shell(script: &str) -> Command {
+    Command::arguments(["bash", "-c", script])
+}

@@ -1,0 +1,158 @@
+//! A JupyterLab that is started as hubs start it, asked, and stopped.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::scene::Scene;
+use super::{Finding, Outcome};
+use crate::verify::runtime::{Command, Error, Exit, Running, Stop};
+
+/// How long a server may take to stop after SIGTERM: Docker waits this long before it kills.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long one answer may take.
+const ANSWER: Duration = Duration::from_secs(30);
+const TOKEN: &str = "esker-verify";
+
+pub async fn server(scene: &Scene<'_>) -> Result<Finding, Error> {
+    try_server(scene, "ServerApp").await
+}
+
+pub async fn old_options(scene: &Scene<'_>) -> Result<Finding, Error> {
+    try_server(scene, "NotebookApp").await
+}
+
+/// Starts a server with options of `spelling`, and judges it.
+async fn try_server(scene: &Scene<'_>, spelling: &str) -> Result<Finding, Error> {
+    let began = Instant::now();
+    let server = Server::start(scene, spelling).await?;
+    let judged = match server.until_ready(scene.timeout).await {
+        Ok(status) => server.judge(&status, began.elapsed()).await,
+        Err(reason) => Err(reason),
+    };
+    server.stop(judged).await
+}
+
+struct Server {
+    running: Running,
+    address: SocketAddr,
+    client: reqwest::Client,
+}
+
+impl Server {
+    async fn start(scene: &Scene<'_>, spelling: &str) -> Result<Self, Error> {
+        let listen = scene.runtime.listen()?;
+        let options = [
+            "--no-browser".to_owned(),
+            format!("--ip={}", listen.ip()),
+            format!("--port={}", listen.port()),
+            format!("--{spelling}.token={TOKEN}"),
+            "--ServerApp.port_retries=0".to_owned(),
+        ];
+        let command = Command::arguments(program(&scene.subject.container.cmd).into_iter().chain(options));
+        let running = scene.runtime.start(&command.over_empty_home().reachable_at(listen.port())).await?;
+        let address = running.address.unwrap_or(listen);
+        // Neither a proxy nor a redirect could be meant for a server on this machine.
+        let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(ANSWER);
+        Ok(Self { running, address, client: client.build().map_err(|error| Error::Client(Box::new(error)))? })
+    }
+
+    async fn get(&self, path: &str, token: Option<&str>) -> reqwest::Result<(u16, String)> {
+        let mut request = self.client.get(format!("http://{}{path}", self.address));
+        if let Some(token) = token {
+            request = request.header("Authorization", format!("token {token}"));
+        }
+        let response = request.send().await?;
+        Ok((response.status().as_u16(), response.text().await?))
+    }
+
+    /// Waits for the first answer to `/api/status`.
+    async fn until_ready(&self, timeout: Duration) -> Result<String, String> {
+        let begin = Instant::now();
+        loop {
+            match self.get("/api/status", Some(TOKEN)).await {
+                Ok((200, status)) => return Ok(status),
+                Ok((code, _)) => return Err(format!("/api/status answers {code} to the token")),
+                Err(_) if self.running.has_ended() => return Err("the server ended by itself".to_owned()),
+                Err(error) if begin.elapsed() > timeout => {
+                    return Err(format!("no answer in {} s: {error}", timeout.as_secs()));
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    async fn judge(&self, status: &str, startup: Duration) -> Result<Vec<(&'static str, String)>, String> {
+        let status: Value = serde_json::from_str(status).map_err(|error| format!("/api/status is no JSON: {error}"))?;
+        let started = status.get("started").and_then(Value::as_str).ok_or("/api/status does not say `started`")?;
+        for stranger in [None, Some("wrong")] {
+            match self.get("/api/status", stranger).await {
+                Ok((403, _)) => {}
+                Ok((code, _)) => return Err(format!("/api/status answers {code} without the token, not 403")),
+                Err(error) => return Err(format!("no answer without the token: {error}")),
+            }
+        }
+        let page = self.get("/lab", Some(TOKEN)).await.map_err(|error| format!("no answer for /lab: {error}"))?;
+        let version = lab_version(&page.1).ok_or_else(|| format!("/lab answers {} without a version", page.0))?;
+        Ok(vec![
+            ("jupyterlab", version.to_owned()),
+            ("jupyterlab-started", started.to_owned()),
+            ("jupyterlab-startup-seconds", format!("{:.1}", startup.as_secs_f64())),
+        ])
+    }
+
+    /// Ends the server as a hub does, and turns what is known into a finding.
+    async fn stop(self, judged: Result<Vec<(&'static str, String)>, String>) -> Result<Finding, Error> {
+        let was_running = !self.running.has_ended();
+        self.running.stop(Stop::Terminate);
+        let output = self.running.wait(GRACE).await?;
+        let stopped = match output.exit {
+            Exit::Code(0 | 143) | Exit::Signal(15) => Ok(()),
+            Exit::TimedOut => Err(format!("SIGTERM did not stop the server within {} s", GRACE.as_secs())),
+            other => Err(format!("{other} after SIGTERM")),
+        };
+        let facts = match (judged, stopped) {
+            (Ok(facts), Ok(())) => facts,
+            (Ok(_), Err(reason)) => return Ok(Outcome::failed(reason).with_output(&output.text()).into()),
+            (Err(reason), stopped) => {
+                let ended = stopped.err().filter(|_| !was_running).map(|how| format!(" ({how})")).unwrap_or_default();
+                return Ok(Outcome::failed(reason + &ended).with_output(&output.text()).into());
+            }
+        };
+        let facts = facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Ok(Finding { outcome: Outcome::Passed, facts })
+    }
+}
+
+/// The image's command without its options, to which spawners append their own; `jupyter lab` where there is none.
+fn program(cmd: &[String]) -> Vec<String> {
+    let words: Vec<_> = cmd.iter().take_while(|word| !word.starts_with('-')).cloned().collect();
+    if words.is_empty() { vec!["jupyter".to_owned(), "lab".to_owned()] } else { words }
+}
+
+/// The version in the settings that JupyterLab's page carries.
+fn lab_version(page: &str) -> Option<&str> {
+    let (_, after) = page.split_once("\"appVersion\":")?;
+    let (version, _) = after.trim_start().strip_prefix('"')?.split_once('"')?;
+    Some(version).filter(|version| !version.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_found_in_the_page() {
+        assert_eq!(lab_version(r#"<script>{"appUrl": "/lab", "appVersion": "4.4.1", "x": 1}"#), Some("4.4.1"));
+        assert_eq!(lab_version(r#"{"appVersion": ""}"#), None);
+        assert_eq!(lab_version("<html>Sign in</html>"), None);
+    }
+
+    #[test]
+    fn options_of_the_command_are_left_to_the_spawner() {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(program(&words("jupyter lab --ip 0.0.0.0")), words("jupyter lab"));
+        assert_eq!(program(&[]), words("jupyter lab"));
+    }
+}

@@ -1,0 +1,166 @@
+//! The checks, in one table. To add one: write its function in the file of its group and its line here.
+//!
+//! The first group needs the image's layers alone and runs for every platform; the second runs programs in the image.
+
+mod contract;
+mod cleanliness;
+mod dask;
+mod entrypoint;
+mod files;
+mod hub;
+mod identity;
+mod jupyter;
+mod python;
+mod scene;
+mod system;
+
+use std::collections::BTreeMap;
+
+use futures::future::BoxFuture;
+
+pub use scene::Scene;
+
+use super::report::Outcome;
+use super::runtime;
+use super::subject::Subject;
+
+/// One thing that must hold of an image.
+pub struct Check {
+    /// Its name: `group.what`.
+    pub name: &'static str,
+    /// Who or what breaks when it does not hold.
+    pub why: &'static str,
+    /// conda packages without which it means nothing: it is not run unless the lock has them all.
+    pub needs: &'static [&'static str],
+    /// How it is found out.
+    pub how: How,
+}
+
+/// How a check is made.
+pub enum How {
+    /// From the layers.
+    Layers(fn(&Subject<'_>) -> Outcome),
+    /// By running programs in the image. An error is about the machine at hand, and ends verify.
+    Running(for<'a> fn(&'a Scene<'a>) -> BoxFuture<'a, Result<Finding, runtime::Error>>),
+}
+
+/// What a running check found.
+#[derive(Debug)]
+pub struct Finding {
+    /// Whether it holds.
+    pub outcome: Outcome,
+    /// What else was learned.
+    pub facts: BTreeMap<String, String>,
+}
+
+impl From<Outcome> for Finding {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, facts: BTreeMap::new() }
+    }
+}
+
+/// Every check, in the order of the report.
+pub const ALL: &[Check] = &[
+    layers("identity.conda", "an image is its lock: no package more, none less, no other build", identity::conda),
+    layers("identity.root", "conda and mamba in /srv/conda are locked like everything else", identity::root),
+    layers("identity.packages-txt", "packages.txt tells people what is in the image", identity::packages_txt),
+    layers("contract.environment", "hubs, Binder and start scripts rely on these variables", contract::environment),
+    layers("contract.path", "the environment's programs come before conda's and the system's", contract::path),
+    layers("contract.entrypoint", "/srv/start prepares every program that a hub runs", contract::entrypoint),
+    layers("contract.command", "DockerSpawner appends to the image's command; KubeSpawner runs it", contract::command),
+    layers("contract.port", "hubs look for the server at port 8888", contract::port),
+    layers("contract.user", "hubs run images as user 1000 and mount volumes for it", contract::user),
+    layers("contract.labels", "registries show where an image's source is by its labels", contract::labels),
+    layers("files.start", "an entrypoint that user 1000 cannot execute starts nothing", files::start),
+    layers("files.srv-owner", "users install packages in /srv/conda", files::srv_owner),
+    layers("files.condarc", "conda in the image solves with the project's channels", files::condarc),
+    layers("files.dask-config", "the dask lab extension starts clusters with this class", files::dask_config),
+    layers("files.login-shell", "terminals in JupyterLab are login shells and need the environment", files::login_shell),
+    layers("files.home", "hubs lay a volume over HOME: what the image keeps there is lost", files::home),
+    layers("clean.setuid", "a set-user-id program in /srv is nobody's intention", cleanliness::setuid),
+    layers("clean.leftovers", "every byte is pulled by every user", cleanliness::leftovers),
+    layers("clean.build-paths", "paths of the building machine make images differ and mislead conda", cleanliness::build_paths),
+    layers("system.apt", "apt.txt says which Debian packages the image has", system::apt),
+    running("entrypoint.exec", "a hub's signals must reach the program, with its arguments as they were", &[], |scene| {
+        Box::pin(entrypoint::exec(scene))
+    }),
+    running("entrypoint.pangeo-env", "programs tell by PANGEO_ENV which image they run in", &[], |scene| {
+        Box::pin(entrypoint::pangeo_env(scene))
+    }),
+    running("entrypoint.pangeo-scratch", "half a scratch path is somebody else's", &[], |scene| {
+        Box::pin(entrypoint::pangeo_scratch(scene))
+    }),
+    running("entrypoint.login-shell", "terminals must find the environment's python", &["python"], |scene| {
+        Box::pin(entrypoint::login_shell(scene))
+    }),
+    running("hub.empty-home", "a user's first volume is empty", &[], |scene| Box::pin(hub::empty_home(scene))),
+    running("hub.singleuser", "a hub starts jupyterhub-singleuser", &["jupyterhub-singleuser"], |scene| {
+        Box::pin(hub::singleuser(scene))
+    }),
+    running("hub.binder", "BinderHub finds jupyter-lab with the system's python3", &["jupyterlab"], |scene| {
+        Box::pin(hub::binder(scene))
+    }),
+    running("dask.commands", "dask-gateway starts dask-scheduler and dask-worker", &["distributed"], |scene| {
+        Box::pin(dask::commands(scene))
+    }),
+    running("dask.gateway-preload", "dask-gateway's scheduler loads this module", &["dask-gateway"], |scene| {
+        Box::pin(dask::gateway_preload(scene))
+    }),
+    running("python.version", "the interpreter is the locked one", &["python"], |scene| {
+        Box::pin(python::version(scene))
+    }),
+    running("python.imports", "what the environment asks for can be imported", &["python"], |scene| {
+        Box::pin(python::imports(scene))
+    }),
+    running("python.bytecode", "compiling at the first import costs seconds in every session", &["python"], |scene| {
+        Box::pin(python::bytecode(scene))
+    }),
+    running("python.pip-check", "Python packages find the versions they ask for", &["python", "pip"], |scene| {
+        Box::pin(python::pip_check(scene))
+    }),
+    running("jupyter.server", "JupyterLab starts, answers those with the token and nobody else", &["jupyterlab"], |scene| {
+        Box::pin(jupyter::server(scene))
+    }),
+    running("jupyter.old-options", "BinderHub still spells options --NotebookApp", &["jupyterlab"], |scene| {
+        Box::pin(jupyter::old_options(scene))
+    }),
+];
+
+type Running = for<'a> fn(&'a Scene<'a>) -> BoxFuture<'a, Result<Finding, runtime::Error>>;
+
+const fn layers(name: &'static str, why: &'static str, check: fn(&Subject<'_>) -> Outcome) -> Check {
+    Check { name, why, needs: &[], how: How::Layers(check) }
+}
+
+const fn running(name: &'static str, why: &'static str, needs: &'static [&'static str], check: Running) -> Check {
+    Check { name, why, needs, how: How::Running(check) }
+}
+
+impl Check {
+    /// Whether `selector` means this check: its name, or its group.
+    pub fn is(&self, selector: &str) -> bool {
+        self.name == selector || self.name.split_once('.').is_some_and(|(group, _)| group == selector)
+    }
+
+    /// The package without which this check means nothing for `subject`, if there is one.
+    pub fn lacks(&self, subject: &Subject<'_>) -> Option<&'static str> {
+        self.needs.iter().copied().find(|name| subject.locked(name).is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_have_a_group() {
+        let names: BTreeSet<_> = ALL.iter().map(|check| check.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        for check in ALL {
+            let (group, what) = check.name.split_once('.').unwrap();
+            assert!(!what.contains('.') && check.is(group) && check.is(check.name) && !check.is(what));
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What a running check has at hand.
+
+use std::time::Duration;
+
+use super::{Finding, Outcome};
+use crate::verify::runtime::{Command, ContainerRuntime, Error, Output};
+use crate::verify::subject::Subject;
+
+/// An image that is ready to run, and what it should be.
+pub struct Scene<'a> {
+    /// What it should be, and its layers.
+    pub subject: &'a Subject<'a>,
+    /// Where it runs.
+    pub runtime: &'a dyn ContainerRuntime,
+    /// How long any one program may take.
+    pub timeout: Duration,
+}
+
+impl Scene<'_> {
+    /// Runs a program to its end.
+    ///
+    /// # Errors
+    /// When no program can be run on this machine.
+    pub async fn run(&self, command: &Command) -> Result<Output, Error> {
+        self.runtime.run(command, self.timeout).await
+    }
+
+    /// Runs `script` with the environment's python, through the entrypoint.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run).
+    pub async fn python(&self, script: &str) -> Result<Output, Error> {
+        self.run(&Command::arguments(["python", "-c", script])).await
+    }
+}
+
+/// Passes if the program ended well and printed `expected`, white space at the ends aside.
+pub fn prints(output: &Output, expected: &str) -> Outcome {
+    if !output.exit.success() {
+        return Outcome::failed(output.exit.to_string()).with_output(&output.text());
+    }
+    let printed = output.stdout.trim();
+    if printed == expected {
+        return Outcome::Passed;
+    }
+    Outcome::failed(format!("printed `{printed}`, not `{expected}`")).with_output(&output.stderr)
+}
+
+/// Passes if the program ended well.
+pub fn succeeds(output: &Output) -> Finding {
+    match output.exit.success() {
+        true => Outcome::Passed.into(),
+        false => Outcome::failed(output.exit.to_string()).with_output(&output.text()).into(),
+    }
+}

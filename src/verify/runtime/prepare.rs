@@ -1,0 +1,98 @@
+//! Getting an image of a layout ready to run.
+
+use std::path::Path;
+
+use super::docker::Docker;
+use super::embedded::{Embedded, Privilege, UnpackedImage};
+use super::{ContainerConfig, ContainerRuntime, Error};
+use crate::docker::Engine;
+use crate::oci::archive::write_docker_archive;
+use crate::oci::{Image, Layout, Ownership, unpack};
+use crate::progress::{Progress, Silent, Task, Unit};
+
+/// What to get ready.
+pub struct Preparation<'a> {
+    /// The image.
+    pub image: &'a Image,
+    /// Where its blobs are.
+    pub layout: &'a Layout,
+    /// How it runs.
+    pub config: ContainerConfig,
+    /// Where it is unpacked.
+    pub work_dir: &'a Path,
+    /// The `esker` program that the embedded runner starts.
+    pub runner: Option<&'a Path>,
+}
+
+/// An image that is ready to run, until it is removed.
+pub enum Prepared {
+    /// Unpacked on disk.
+    Embedded(Embedded),
+    /// Known to a Docker engine.
+    Docker {
+        /// What runs it.
+        runtime: Docker,
+        /// The engine, and the image's name in it if it is to be removed.
+        loaded: Option<(Engine, String)>,
+    },
+}
+
+impl Prepared {
+    /// What runs it.
+    pub fn runtime(&self) -> &dyn ContainerRuntime {
+        match self {
+            Self::Embedded(runtime) => runtime,
+            Self::Docker { runtime, .. } => runtime,
+        }
+    }
+
+    /// Removes what was made to run it. For files, dropping does the same.
+    pub async fn remove(self) {
+        if let Self::Docker { loaded: Some((engine, image)), .. } = self {
+            // The image is whole and harmless; failing to remove it proves nothing about what was checked.
+            engine.remove_image(&image).await.unwrap_or_default();
+        }
+    }
+}
+
+impl Preparation<'_> {
+    /// Unpacks the image for the embedded runner.
+    ///
+    /// # Errors
+    /// [`Error::Image`] when the image cannot be read or unpacked; [`Error::File`].
+    pub fn embedded(&self, progress: &dyn Progress) -> Result<Prepared, Error> {
+        let image = UnpackedImage::new(self.work_dir, self.config.clone(), |rootfs, privilege| {
+            let ownership = match privilege {
+                Privilege::Root => Ownership::Keep,
+                Privilege::User => Ownership::Mine,
+            };
+            unpack(self.image, self.layout, rootfs, ownership, progress).map_err(Error::Image)
+        })?;
+        Ok(Prepared::Embedded(Embedded::new(image, self.runner)))
+    }
+
+    /// Loads the image into the Docker engine, unless it has it.
+    ///
+    /// # Errors
+    /// [`Error::Docker`] and [`Error::Image`].
+    pub async fn docker(&self, progress: &dyn Progress) -> Result<Prepared, Error> {
+        let engine = Engine::connect().await?;
+        let id = self.image.config_digest.to_string();
+        if engine.has_image(&id).await? {
+            let runtime = Docker::new(engine, id, self.config.clone());
+            return Ok(Prepared::Docker { runtime, loaded: None });
+        }
+        let _task = Task::start(progress, "loading the image into Docker", None, Unit::Bytes);
+        let (layout, image) = (self.layout.clone(), self.image.clone());
+        let tag = format!("esker-verify:{}", &self.image.config_digest.hex()[..12]);
+        let write = move |sink: crate::docker::Sink| write_docker_archive(&layout, &image, &tag, sink, &Silent);
+        let name = match engine.load_written(write).await? {
+            // The writer only found the engine gone.
+            (Err(refused), Err(crate::oci::Error::Sink { .. })) => return Err(refused.into()),
+            (_, Err(unreadable)) => return Err(Error::Image(unreadable)),
+            (loaded, Ok(())) => loaded?,
+        };
+        let runtime = Docker::new(engine.clone(), name.clone(), self.config.clone());
+        Ok(Prepared::Docker { runtime, loaded: Some((engine, name)) })
+    }
+}
