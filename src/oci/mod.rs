@@ -3,14 +3,30 @@
 //! The JSON types are `oci_spec`'s. They are always written through [`canonical_json`], because their maps have no
 //! order of their own and a digest must not depend on a hash seed.
 
+mod blob;
 pub mod compression;
 pub mod digest;
+pub mod entries;
+pub mod error;
+pub mod image;
+pub mod layer;
+pub mod layout;
 pub mod platform;
+mod rootdir;
 pub mod tar;
+pub mod unpack;
+pub mod walk;
 
+pub use blob::BlobWriter;
 pub use compression::Compression;
 pub use digest::Digest;
+pub use error::Error;
+pub use image::Image;
+pub use layer::Layer;
+pub use layout::Layout;
 pub use platform::Platform;
+pub use unpack::{Ownership, unpack};
+pub use walk::{read_files, walk};
 
 /// Serialises `value` with sorted keys and no white space (RFC 8785), so that equal values have equal digests.
 ///

@@ -1,0 +1,95 @@
+//! One layer of an image, and how its content is read: decompressed, and checked against its digest on the way.
+
+use std::io::{self, Read};
+use std::ops::ControlFlow;
+
+use oci_spec::image::Descriptor;
+
+use super::digest::HashingWriter;
+use super::error::{Error, Result};
+use super::layout::sha256;
+use super::{Compression, Digest, Layout};
+
+/// One layer of an [`Image`](super::Image).
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// As the manifest lists it.
+    pub descriptor: Descriptor,
+    /// Digest of the blob.
+    pub digest: Digest,
+    /// Bytes of the blob.
+    pub size: u64,
+    /// How the blob is compressed.
+    pub compression: Compression,
+    /// Digest of the decompressed blob.
+    pub diff_id: Digest,
+}
+
+impl Layer {
+    /// Puts together what a manifest and a configuration say of a layer.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] when the descriptor is of no layer or a digest is not SHA-256.
+    pub fn new(descriptor: &Descriptor, diff_id: &str) -> Result<Self> {
+        let compression = Compression::of_media_type(descriptor.media_type()).ok_or_else(|| {
+            Error::malformed(descriptor.digest(), &format!("`{}` is no type of a layer", descriptor.media_type()))
+        })?;
+        Ok(Self {
+            digest: sha256(descriptor)?,
+            size: descriptor.size(),
+            compression,
+            diff_id: diff_id
+                .parse()
+                .map_err(|error: super::digest::ParseDigestError| Error::malformed(descriptor.digest(), &error))?,
+            descriptor: descriptor.clone(),
+        })
+    }
+
+    /// Gives the decompressed content to `consume`, and the number of compressed bytes, as they are read, to `count`.
+    /// Unless `consume` breaks off, all of the blob is read and compared with its digest; what `consume` made of it
+    /// counts only when this returns `Ok`.
+    ///
+    /// # Errors
+    /// [`Error::MissingBlob`], [`Error::Corrupt`], [`Error::Layer`], and those of `consume`.
+    pub fn read(
+        &self,
+        layout: &Layout,
+        count: &(dyn Fn(u64) + Sync),
+        consume: impl FnOnce(&mut dyn Read) -> Result<ControlFlow<()>>,
+    ) -> Result<ControlFlow<()>> {
+        let file = layout.open_blob(&self.digest)?;
+        let mut counted = Counted { source: file, hash: HashingWriter::new(io::sink()), count };
+        let unreadable = |source| Error::Layer { digest: self.digest, source };
+        let outcome = match self.compression.decoder(&mut counted) {
+            Ok(mut decoder) => consume(&mut decoder),
+            Err(source) => Err(unreadable(source)),
+        };
+        if matches!(outcome, Ok(ControlFlow::Break(()))) {
+            return outcome;
+        }
+        // Also after an error: that the blob is damaged explains it better than what the damage led to.
+        io::copy(&mut counted, &mut io::sink()).map_err(unreadable)?;
+        let (_, found, found_size) = counted.hash.finish();
+        if (found, found_size) != (self.digest, self.size) {
+            let path = layout.blob_path(&self.digest);
+            return Err(Error::Corrupt { path, expected: self.digest, expected_size: self.size, found, found_size });
+        }
+        outcome
+    }
+}
+
+/// Hashes and counts what is read.
+struct Counted<'a, R> {
+    source: R,
+    hash: HashingWriter<io::Sink>,
+    count: &'a (dyn Fn(u64) + Sync),
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.source.read(buf)?;
+        io::Write::write_all(&mut self.hash, &buf[..n])?;
+        (self.count)(n as u64);
+        Ok(n)
+    }
+}
