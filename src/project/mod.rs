@@ -2,12 +2,29 @@
 //!
 //! Everything a user writes is read here, with the file, line and column of whatever is wrong.
 
+mod base;
+mod environment;
+mod error;
+mod fields;
+mod merge;
+mod selector;
+mod spec;
+mod text;
+mod virtual_packages;
+mod yaml;
+
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use rattler_conda_types::Subdir;
 
 use crate::oci::Platform;
+
+pub use base::{ParseBaseError, ParseMirrorError};
+pub use error::{ChannelConflict, Conflict, Error, Help};
+pub use fields::SUBDIRS;
+pub use merge::{Merged, MergedSpec, merge};
+pub use spec::{SpecError, match_spec};
 
 /// A folder of images, read and checked.
 #[derive(Clone, Debug)]
