@@ -1,5 +1,6 @@
 //! From a lock to an image: the seam between engines.
 
+pub mod base;
 pub mod native;
 
 use std::path::PathBuf;

@@ -117,6 +117,16 @@ pub enum Error {
         /// The subdir that is missing.
         subdir: Subdir,
     },
+    /// The lock has a package more than once for a platform.
+    #[error("the lock of `{prefix}` has `{package}` twice for {subdir}")]
+    LockedTwice {
+        /// The prefix.
+        prefix: String,
+        /// Name of the package.
+        package: String,
+        /// The subdir.
+        subdir: Subdir,
+    },
     /// The lock has a package that conda cannot install.
     #[error("`{package}` is a pip package, which the native engine does not install")]
     PipPackage {
