@@ -7,7 +7,7 @@ use std::{fs::Permissions, os::unix::fs::PermissionsExt};
 use tempfile::NamedTempFile;
 
 use super::digest::HashingWriter;
-use super::error::{Error, Result};
+use super::error::{Error, Mismatch, Result};
 use super::{Digest, Layout};
 
 /// Temporary files begin like this, whoever makes them; see [`Layout::create`] for who removes them after a crash.
@@ -42,11 +42,11 @@ impl<'a> BlobWriter<'a> {
             .map_err(std::io::IntoInnerError::into_error)
             .map_err(Error::write(&self.layout.blobs()))?;
         let path = self.layout.blob_path(&digest);
-        if let Some((expected, expected_size)) = self.expected
-            && (expected, expected_size) != (digest, size)
-        {
-            let path = self.layout.blob_path(&expected);
-            return Err(Error::Corrupt { path, expected, expected_size, found: digest, found_size: size });
+        if let Some(expected) = self.expected {
+            Mismatch::check(expected, (digest, size)).map_err(|mismatch| {
+                let path = self.layout.blob_path(&mismatch.expected);
+                Error::Corrupt { path, mismatch }
+            })?;
         }
         file.persist(&path).map_err(|error| Error::Write { path, source: error.error })?;
         Ok((digest, size))

@@ -48,18 +48,12 @@ pub enum Error {
         digest: Digest,
     },
     /// Content is not what its digest or size says.
-    #[error("`{path}` is damaged: expected {expected} ({expected_size} bytes), found {found} ({found_size} bytes)")]
+    #[error("`{path}` is damaged: {mismatch}")]
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// The digest it should have.
-        expected: Digest,
-        /// The size it should have, in bytes.
-        expected_size: u64,
-        /// The digest it has.
-        found: Digest,
-        /// The bytes it has, or those that were read before it was given up.
-        found_size: u64,
+        /// What it should be and what it is.
+        mismatch: Box<Mismatch>,
     },
     /// A document is larger than any honest one.
     #[error("`{what}` has {size} bytes, more than the {limit} that are accepted")]
@@ -125,6 +119,32 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+}
+
+/// Content that is not what it should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected} ({expected_size} bytes), found {found} ({found_size} bytes)")]
+pub struct Mismatch {
+    /// The digest it should have.
+    pub expected: Digest,
+    /// The size it should have, in bytes.
+    pub expected_size: u64,
+    /// The digest it has.
+    pub found: Digest,
+    /// The bytes it has, or those that were read before it was given up.
+    pub found_size: u64,
+}
+
+impl Mismatch {
+    /// Compares digests and sizes.
+    ///
+    /// # Errors
+    /// When they differ.
+    pub(crate) fn check(expected: (Digest, u64), found: (Digest, u64)) -> std::result::Result<(), Box<Self>> {
+        let ((expected, expected_size), (found, found_size)) = (expected, found);
+        let mismatch = Self { expected, expected_size, found, found_size };
+        if (expected, expected_size) == (found, found_size) { Ok(()) } else { Err(Box::new(mismatch)) }
+    }
 }
 
 /// A result of this module.

@@ -230,7 +230,8 @@ fn config_platform(config: &ImageConfiguration) -> Option<Platform> {
     Platform::from_oci(&config.os().to_string(), &config.architecture().to_string())
 }
 
-fn platform_name(descriptor: &Descriptor) -> Option<String> {
+/// The platform a descriptor names, known or not, as it is shown to users.
+pub fn platform_name(descriptor: &Descriptor) -> Option<String> {
     let platform = descriptor.platform().as_ref()?;
     let variant = platform.variant().as_ref().map(|variant| format!("/{variant}")).unwrap_or_default();
     Some(format!("{}/{}{variant}", platform.os(), platform.architecture()))
@@ -244,6 +245,22 @@ pub fn is_index(descriptor: &Descriptor) -> bool {
 /// Whether a descriptor is of an image manifest, in OCI's or Docker's words.
 pub fn is_manifest(descriptor: &Descriptor) -> bool {
     *descriptor.media_type() == MediaType::ImageManifest || descriptor.media_type().as_ref() == DOCKER_MANIFEST
+}
+
+/// The image for `platform` in `index`. Of several variants of a CPU the one that runs everywhere.
+pub fn choose(index: &ImageIndex, platform: Platform) -> Option<&Descriptor> {
+    let variant = |descriptor: &&Descriptor| {
+        let variant = descriptor.platform().as_ref().and_then(|platform| platform.variant().clone());
+        !matches!(variant.as_deref(), None | Some("v1" | "v8"))
+    };
+    let images = index.manifests().iter().filter(|descriptor| is_manifest(descriptor) && !is_attestation(descriptor));
+    images.filter(|descriptor| platform_of(descriptor) == Some(platform)).min_by_key(variant)
+}
+
+/// The platforms that `index` lists images for, as they are shown to users.
+pub fn platform_names(index: &ImageIndex) -> Vec<String> {
+    let images = index.manifests().iter().filter(|descriptor| !is_attestation(descriptor));
+    images.filter_map(platform_name).collect()
 }
 
 /// Whether a manifest of an index holds BuildKit's provenance and not an image (BuildKit, "Image attestation storage").

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use oci_spec::image::Descriptor;
 
 use super::digest::HashingWriter;
-use super::error::{Error, Result};
+use super::error::{Error, Mismatch, Result};
 use super::layout::sha256;
 use super::{Compression, Digest, Layout};
 
@@ -70,11 +70,28 @@ impl Layer {
         // Also after an error: that the blob is damaged explains it better than what the damage led to.
         io::copy(&mut counted, &mut io::sink()).map_err(unreadable)?;
         let (_, found, found_size) = counted.hash.finish();
-        if (found, found_size) != (self.digest, self.size) {
-            let path = layout.blob_path(&self.digest);
-            return Err(Error::Corrupt { path, expected: self.digest, expected_size: self.size, found, found_size });
-        }
+        let path = layout.blob_path(&self.digest);
+        Mismatch::check((self.digest, self.size), (found, found_size))
+            .map_err(|mismatch| Error::Corrupt { path, mismatch })?;
         outcome
+    }
+
+    /// Decompresses all of the layer and compares it with its `diff_id`. Returns how many bytes it has then.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read), and [`Error::Malformed`] when the content is not what the configuration says.
+    pub fn measure(&self, layout: &Layout) -> Result<u64> {
+        let mut hash = HashingWriter::new(io::sink());
+        let _whole = self.read(layout, &|_| {}, |content| {
+            io::copy(content, &mut hash).map_err(|source| Error::Layer { digest: self.digest, source })?;
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let (_, found, size) = hash.finish();
+        if found == self.diff_id {
+            return Ok(size);
+        }
+        let reason = format!("its content is {found}, its image's configuration says {}", self.diff_id);
+        Err(Error::malformed(&self.digest, &reason))
     }
 }
 

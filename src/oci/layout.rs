@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::blob::{TEMPORARY, write_atomically};
-use super::error::{Error, Result};
+use super::error::{Error, Mismatch, Result};
 use super::{BlobWriter, Digest, Platform, canonical_json};
 
 /// The most bytes a manifest, index or configuration may have; registries enforce the same for manifests
@@ -66,6 +66,18 @@ impl Layout {
         let layout = Self { root: dir.into() };
         layout.check_version()?;
         Ok(layout)
+    }
+
+    /// A directory of blobs without an index: what was pulled or made before, and may be needed again. Unlike a layout
+    /// it may share its directory with other things.
+    ///
+    /// # Errors
+    /// [`Error::Write`] when it cannot be made.
+    pub fn cache(dir: impl Into<PathBuf>) -> Result<Self> {
+        let cache = Self { root: dir.into() };
+        fs_err::create_dir_all(cache.blobs()).map_err(Error::write(&cache.blobs()))?;
+        remove_stale(&cache.blobs());
+        Ok(cache)
     }
 
     /// The layout's directory.
@@ -135,9 +147,7 @@ impl Layout {
         copy(&mut file.take(size.saturating_add(1)), &mut blob, path, &self.blob_path(digest))?;
         match blob.commit() {
             // It is the source that is wrong, not the layout.
-            Err(Error::Corrupt { expected, expected_size, found, found_size, .. }) => {
-                Err(Error::Corrupt { path: path.to_owned(), expected, expected_size, found, found_size })
-            }
+            Err(Error::Corrupt { mismatch, .. }) => Err(Error::Corrupt { path: path.to_owned(), mismatch }),
             other => other.map(drop),
         }
     }
@@ -159,17 +169,26 @@ impl Layout {
     /// # Errors
     /// [`Error::TooLarge`] past [`MAX_DOCUMENT`], [`Error::MissingBlob`], [`Error::Corrupt`].
     pub fn read(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
-        let expected = sha256(descriptor)?;
-        let expected_size = descriptor.size();
-        if expected_size > MAX_DOCUMENT {
-            return Err(Error::TooLarge { what: expected.to_string(), size: expected_size, limit: MAX_DOCUMENT });
+        self.read_checked(&sha256(descriptor)?, Some(descriptor.size()))
+    }
+
+    /// [`read`](Self::read) for a document of which only the digest is known.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read).
+    pub fn read_document(&self, digest: &Digest) -> Result<Vec<u8>> {
+        self.read_checked(digest, None)
+    }
+
+    fn read_checked(&self, expected: &Digest, size: Option<u64>) -> Result<Vec<u8>> {
+        if let Some(size) = size.filter(|size| *size > MAX_DOCUMENT) {
+            return Err(Error::TooLarge { what: expected.to_string(), size, limit: MAX_DOCUMENT });
         }
-        let path = self.blob_path(&expected);
-        let bytes = read_bounded(self.open_blob(&expected)?, &path)?;
-        let (found, found_size) = (Digest::of(&bytes), bytes.len() as u64);
-        if (found, found_size) != (expected, expected_size) {
-            return Err(Error::Corrupt { path, expected, expected_size, found, found_size });
-        }
+        let path = self.blob_path(expected);
+        let bytes = read_bounded(self.open_blob(expected)?, &path)?;
+        let found = (Digest::of(&bytes), bytes.len() as u64);
+        Mismatch::check((*expected, size.unwrap_or(found.1)), found)
+            .map_err(|mismatch| Error::Corrupt { path, mismatch })?;
         Ok(bytes)
     }
 

@@ -3,9 +3,11 @@
 //! The JSON types are `oci_spec`'s. They are always written through [`canonical_json`], because their maps have no
 //! order of their own and a digest must not depend on a hash seed.
 
+pub mod archive;
 mod blob;
 pub mod compression;
 pub mod digest;
+pub mod document;
 pub mod entries;
 pub mod error;
 pub mod image;
@@ -15,17 +17,21 @@ pub mod platform;
 mod rootdir;
 pub mod tar;
 pub mod unpack;
+pub mod validate;
 pub mod walk;
 
+pub use archive::write_docker_archive;
 pub use blob::BlobWriter;
 pub use compression::Compression;
 pub use digest::Digest;
+pub use document::Document;
 pub use error::Error;
 pub use image::Image;
 pub use layer::Layer;
 pub use layout::Layout;
 pub use platform::Platform;
 pub use unpack::{Ownership, unpack};
+pub use validate::validate;
 pub use walk::{read_files, walk};
 
 /// Serialises `value` with sorted keys and no white space (RFC 8785), so that equal values have equal digests.

@@ -1,0 +1,104 @@
+//! Finds the user's credentials for a registry, in the files Docker and Podman keep them in.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
+
+use super::error::{Error, Result};
+
+/// What a user shows a registry. `Debug` does not.
+#[derive(Clone)]
+pub enum Credentials {
+    /// A user name and a password.
+    Password(String, String),
+    /// A refresh token, to be exchanged for an access token.
+    Identity(String),
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(..)")
+    }
+}
+
+/// The first credentials for `registry` in `files`; missing files are passed over. May run a credential helper, so
+/// it blocks.
+pub fn find(files: &[PathBuf], registry: &str) -> Result<Option<Credentials>> {
+    for file in files.iter().filter(|file| file.exists()) {
+        for name in names(registry) {
+            if let Some(credentials) = read(file, name)? {
+                return Ok(Some(credentials));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// What `registry` is called in those files. Docker Hub keeps the address of its first API.
+fn names(registry: &str) -> Vec<&str> {
+    match registry {
+        "docker.io" | "index.docker.io" => vec!["https://index.docker.io/v1/", "index.docker.io"],
+        other => vec![other],
+    }
+}
+
+fn read(file: &Path, name: &str) -> Result<Option<Credentials>> {
+    let unusable = |reason: String| Error::Credentials { path: file.to_owned(), reason };
+    let opened = std::fs::File::open(file).map_err(|error| unusable(error.to_string()))?;
+    match get_credential_from_reader(std::io::BufReader::new(opened), name) {
+        Ok(DockerCredential::UsernamePassword(user, password)) => Ok(Some(Credentials::Password(user, password))),
+        Ok(DockerCredential::IdentityToken(token)) => Ok(Some(Credentials::Identity(token))),
+        Err(CredentialRetrievalError::NoCredentialConfigured) => Ok(None),
+        // The one failure the helpers' protocol has a text for.
+        Err(CredentialRetrievalError::HelperFailure { stdout, .. }) if stdout.contains("credentials not found") => {
+            Ok(None)
+        }
+        // What a helper printed may hold a secret.
+        Err(CredentialRetrievalError::HelperFailure { helper, .. }) => Err(unusable(format!("`{helper}` failed"))),
+        Err(error) => Err(unusable(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn password(files: &[PathBuf], registry: &str) -> Option<String> {
+        match find(files, registry).unwrap()? {
+            Credentials::Password(user, password) => Some(format!("{user}/{password}")),
+            Credentials::Identity(token) => Some(token),
+        }
+    }
+
+    #[test]
+    fn both_files_are_searched_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let docker = dir.path().join("config.json");
+        let podman = dir.path().join("auth.json");
+        // `dTpw` is `u:p`, `YTpi` is `a:b`.
+        let hub = r#"{"auths": {"https://index.docker.io/v1/": {"auth": "dTpw"}, "ghcr.io": {"identitytoken": "t"}}}"#;
+        std::fs::write(&docker, hub).unwrap();
+        std::fs::write(&podman, r#"{"auths": {"docker.io": {"auth": "YTpi"}, "quay.io": {"auth": "YTpi"}}}"#).unwrap();
+        let files = [dir.path().join("missing"), docker, podman.clone()];
+        assert_eq!(password(&files, "docker.io").as_deref(), Some("u/p"));
+        assert_eq!(password(&[podman], "docker.io").as_deref(), Some("a/b"));
+        assert_eq!(password(&files, "quay.io").as_deref(), Some("a/b"));
+        assert_eq!(password(&files, "ghcr.io").as_deref(), Some("t"));
+        assert_eq!(password(&files, "example.org"), None);
+    }
+
+    #[test]
+    fn a_broken_file_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.json");
+        std::fs::write(&file, "{").unwrap();
+        let error = find(std::slice::from_ref(&file), "quay.io").unwrap_err();
+        assert!(error.to_string().contains(file.to_str().unwrap()), "{error}");
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        assert!(!format!("{:?}", Credentials::Password("u".into(), "hidden".into())).contains("hidden"));
+    }
+}
