@@ -92,11 +92,7 @@ impl Archive {
     ///
     /// # Errors
     /// Those of `visit`, and for a damaged archive or a member that is refused.
-    pub fn walk(
-        &self,
-        section: Section,
-        visit: &mut dyn FnMut(Member<'_>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    pub fn walk(&self, section: Section, visit: &mut dyn FnMut(Member<'_>) -> Result<(), Error>) -> Result<(), Error> {
         let file = io::BufReader::with_capacity(1 << 17, File::open(&self.path).map_err(Error::read(&self.path))?);
         match (self.kind, section) {
             (CondaArchiveType::TarBz2, _) => self.members(stream_tar_bz2(file), section, visit),

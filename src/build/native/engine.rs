@@ -177,7 +177,11 @@ impl<'a> Engine<'a> {
         Ok(plan)
     }
 
-    async fn interpreter(&self, environment: &Environment<'_>, plan: &PrefixPlan) -> Result<Option<Interpreter>, Error> {
+    async fn interpreter(
+        &self,
+        environment: &Environment<'_>,
+        plan: &PrefixPlan,
+    ) -> Result<Option<Interpreter>, Error> {
         let Some(python) = plan.python.as_ref().filter(|_| plan.packages.iter().any(|package| package.compiles)) else {
             return Ok(None);
         };
@@ -191,7 +195,10 @@ impl<'a> Engine<'a> {
     }
 
     /// Makes the package layers that are not in the layout.
-    async fn layers(&self, environments: impl Iterator<Item = &PlannedEnvironment> + Clone) -> Result<MadeLayers, Error> {
+    async fn layers(
+        &self,
+        environments: impl Iterator<Item = &PlannedEnvironment> + Clone,
+    ) -> Result<MadeLayers, Error> {
         let mut made = MadeLayers::new();
         let mut missing = BTreeMap::new();
         for layer in environments.clone().flat_map(|environment| &environment.layers) {
@@ -206,7 +213,8 @@ impl<'a> Engine<'a> {
         self.parts(missing.values(), environments).await?;
         let task = self.task("writing layers", missing.len());
         let mut layers: Vec<_> = missing.into_values().collect();
-        layers.sort_by_key(|layer| std::cmp::Reverse(layer.fragments.iter().map(|part| part.planned.size).sum::<u64>()));
+        layers
+            .sort_by_key(|layer| std::cmp::Reverse(layer.fragments.iter().map(|part| part.planned.size).sum::<u64>()));
         let keys: Vec<_> = layers.iter().map(|layer| layer.key).collect();
         let (store, layout) = (Arc::clone(&self.store), self.layout.clone());
         let written = self.parallel(layers, &task, move |layer| layer.write(&store, &layout)).await?;
@@ -256,7 +264,10 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    async fn compilers(&self, interpreters: BTreeMap<String, Interpreter>) -> Result<BTreeMap<String, Compiler>, Error> {
+    async fn compilers(
+        &self,
+        interpreters: BTreeMap<String, Interpreter>,
+    ) -> Result<BTreeMap<String, Compiler>, Error> {
         fetch(interpreters.values().flat_map(|interpreter| &interpreter.packages), self.client, self.progress).await?;
         let task = self.task("laying out Python for byte code", interpreters.len());
         let (store, cancel) = (Arc::clone(&self.store), self.cancel.clone());
@@ -375,7 +386,7 @@ fn import(layer: &Layer, source: &BaseLayer, store: &Store, layout: &Layout) -> 
     if let Some(size) = store.get::<u64>("base-layers", &key) {
         return Ok((layer.digest, size));
     }
-    let size = layer.verify(layout, &|_| {})?;
+    let size = layer.measure(layout)?;
     store.put("base-layers", &key, &size)?;
     Ok((layer.digest, size))
 }

@@ -15,7 +15,8 @@ pub fn history(packages: &[Pinned], requested: &[String], time: u64) -> Vec<u8> 
     }
     if !requested.is_empty() {
         // A list in Python's syntax; JSON's strings are Python's.
-        let specs: Vec<String> = requested.iter().map(|spec| serde_json::Value::from(spec.as_str()).to_string()).collect();
+        let specs: Vec<String> =
+            requested.iter().map(|spec| serde_json::Value::from(spec.as_str()).to_string()).collect();
         text.push_str(&format!("# update specs: [{}]\n", specs.join(", ")));
     }
     text.into_bytes()

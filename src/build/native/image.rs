@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use indexmap::IndexMap;
 use oci_spec::image::{
     ANNOTATION_BASE_IMAGE_DIGEST, ANNOTATION_BASE_IMAGE_NAME, ANNOTATION_CREATED, Config, Descriptor, History,
-    HistoryBuilder, ImageConfiguration, ImageIndex, ImageIndexBuilder, ImageManifestBuilder, MediaType, PlatformBuilder,
-    RootFsBuilder,
+    HistoryBuilder, ImageConfiguration, ImageIndex, ImageIndexBuilder, ImageManifestBuilder, MediaType,
+    PlatformBuilder, RootFsBuilder,
 };
 
 use super::layer::Made;
@@ -81,7 +81,7 @@ impl PlatformImage<'_> {
     fn configuration(&self) -> ImageConfiguration {
         let mut configuration = self.base.config.clone();
         let diff_ids = self.base.layers.iter().map(|layer| layer.diff_id.to_string());
-        let diff_ids = diff_ids.chain(self.layers.iter().map(|(made, _)| made.diff_id.to_string())).collect();
+        let diff_ids: Vec<_> = diff_ids.chain(self.layers.iter().map(|(made, _)| made.diff_id.to_string())).collect();
         let rootfs = RootFsBuilder::default().typ("layers").diff_ids(diff_ids).build().expect("it is complete");
         configuration.set_rootfs(rootfs);
         configuration.set_created(Some(self.created()));

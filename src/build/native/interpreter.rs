@@ -20,7 +20,6 @@ use super::paths::{PathFault, PrefixPath, link_target};
 use super::pinned::Pinned;
 use super::store::{self, Store};
 use super::work::Cancel;
-use crate::lock::Lock;
 use crate::oci::Platform;
 
 /// The packages of a Python for this machine.

@@ -20,10 +20,7 @@ const MESSAGES: [&str; 2] = ["${PREFIX}/.messages.txt", "$PREFIX/.messages.txt"]
 ///
 /// # Errors
 /// [`Error::LinkScript`], and for damaged archives.
-pub fn check<'a>(
-    packages: impl IntoIterator<Item = (&'a Archive, &'a Info)>,
-    skip: &[String],
-) -> Result<(), Error> {
+pub fn check<'a>(packages: impl IntoIterator<Item = (&'a Archive, &'a Info)>, skip: &[String]) -> Result<(), Error> {
     for (archive, info) in packages {
         let name = info.index.name.as_normalized();
         if skip.iter().any(|skipped| skipped == name) {

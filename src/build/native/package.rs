@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use rattler_conda_types::package::{
-    Files, HasPrefix, IndexJson, LinkJson, NoArchLinks, NoLink, NoSoftlink, PackageFile, PathType, PathsEntry, PathsJson,
-    PythonEntryPoints,
+    Files, HasPrefix, IndexJson, LinkJson, NoArchLinks, NoLink, NoSoftlink, PackageFile, PathType, PathsEntry,
+    PathsJson, PythonEntryPoints,
 };
 
 use super::archive::{Archive, Section, What};
@@ -118,10 +118,10 @@ impl Raw {
         let types = types_of(archive)?;
         PathsJson::from_deprecated(files, has_prefix, no_link, no_softlink, |path| {
             let path = path.to_string_lossy();
-            types.get(path.as_ref()).copied().ok_or_else(|| Error::Missing {
-                package: archive.name.clone(),
-                path: path.into_owned(),
-            })
+            types
+                .get(path.as_ref())
+                .copied()
+                .ok_or_else(|| Error::Missing { package: archive.name.clone(), path: path.into_owned() })
         })
     }
 }

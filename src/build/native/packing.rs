@@ -77,19 +77,7 @@ impl<'a, W: Write> Packing<'a, W> {
         }
         let placeholders = info.paths.iter().filter_map(|p| placeholder(p)).map(|p| p.placeholder.as_str()).collect();
         let done = HashMap::new();
-        Self {
-            fragment,
-            archive,
-            info,
-            installed,
-            workshop,
-            out,
-            places,
-            byte_code,
-            placeholders,
-            done,
-            uncompiled: 0,
-        }
+        Self { fragment, archive, info, installed, workshop, out, places, byte_code, placeholders, done, uncompiled: 0 }
     }
 
     /// Writes everything; returns the sink and how many modules did not compile.
@@ -219,13 +207,7 @@ impl<'a, W: Write> Packing<'a, W> {
         }
     }
 
-    fn symlink(
-        &mut self,
-        listed: &ListedPath,
-        place: &PrefixPath,
-        meta: Meta,
-        target: &[u8],
-    ) -> Result<Done, Error> {
+    fn symlink(&mut self, listed: &ListedPath, place: &PrefixPath, meta: Meta, target: &[u8]) -> Result<Done, Error> {
         let prefix = &self.fragment.environment.prefix;
         let target = link_target(place, target, prefix, self.placeholders.iter().copied())
             .map_err(|fault| self.fault(&listed.path, fault))?;

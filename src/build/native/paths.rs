@@ -247,7 +247,8 @@ mod tests {
         }
         assert_eq!(check("/opt/placeholder/lib/x").unwrap(), "/srv/conda/lib/x");
         assert_eq!(check("/opt/placeholders/x").unwrap(), "/opt/placeholders/x");
-        for escaping in ["../../../etc/passwd", "../../../deep", "x/../../../../y", "/opt/placeholder/../x", "/a/../b"] {
+        for escaping in ["../../../etc/passwd", "../../../deep", "x/../../../../y", "/opt/placeholder/../x", "/a/../b"]
+        {
             assert_eq!(check(escaping).unwrap_err(), PathFault::Escapes(escaping.into()));
         }
         assert_eq!(check("").unwrap_err(), PathFault::Odd);

@@ -40,12 +40,7 @@ impl Pinned {
 ///
 /// # Errors
 /// [`Error::NotLocked`], [`Error::PipPackage`], [`Error::Packages`].
-pub async fn pin(
-    lock: &Lock,
-    subdir: Subdir,
-    prefix: &str,
-    client: &Client,
-) -> Result<Vec<Pinned>, Error> {
+pub async fn pin(lock: &Lock, subdir: Subdir, prefix: &str, client: &Client) -> Result<Vec<Pinned>, Error> {
     let mut pinned = Vec::new();
     for locked in lock.packages_for(subdir) {
         if locked.manager == Manager::Pip {
@@ -58,7 +53,9 @@ pub async fn pin(
     }
     pinned.sort_by(|a, b| a.locked.name.cmp(&b.locked.name));
     match pinned.windows(2).find(|pair| pair[0].name() == pair[1].name()) {
-        Some(pair) => Err(Error::LockedTwice { prefix: prefix.to_owned(), package: pair[0].locked.name.clone(), subdir }),
+        Some(pair) => {
+            Err(Error::LockedTwice { prefix: prefix.to_owned(), package: pair[0].locked.name.clone(), subdir })
+        }
         None => Ok(pinned),
     }
 }

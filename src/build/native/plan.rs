@@ -37,7 +37,8 @@ impl LayerPlan {
         let mut rest = by_size.split_off(by_size.len().min(limit.saturating_sub(2)));
         by_name(&mut by_size);
         by_name(&mut rest);
-        let (noarch, arch): (Vec<_>, Vec<_>) = rest.into_iter().partition(|&index| limit >= 2 && candidates[index].noarch);
+        let (noarch, arch): (Vec<_>, Vec<_>) =
+            rest.into_iter().partition(|&index| limit >= 2 && candidates[index].noarch);
         let mut layers: Vec<_> = by_size.into_iter().map(|index| vec![index]).collect();
         layers.extend([noarch, arch].into_iter().filter(|layer| !layer.is_empty()));
         Self { layers }
@@ -69,10 +70,7 @@ mod tests {
 
     #[test]
     fn the_largest_have_a_layer_each() {
-        assert_eq!(
-            names(&PACKAGES, 4),
-            [vec!["numpy"], vec!["python"], vec!["attrs", "dask"], vec!["bzip2", "zlib"]]
-        );
+        assert_eq!(names(&PACKAGES, 4), [vec!["numpy"], vec!["python"], vec!["attrs", "dask"], vec!["bzip2", "zlib"]]);
         assert_eq!(names(&PACKAGES, 2), [vec!["attrs", "dask"], vec!["bzip2", "numpy", "python", "zlib"]]);
         assert_eq!(names(&PACKAGES, 1).len(), 1);
         assert_eq!(names(&PACKAGES, 0).len(), 1);

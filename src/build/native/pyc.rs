@@ -139,7 +139,8 @@ mod tests {
     /// The system's Python and its version; `None`, loudly, where there is none.
     fn system_python() -> Option<(PathBuf, String)> {
         let script = "import sys; print(sys.executable); print('%d.%d' % sys.version_info[:2])";
-        let output = Command::new("python3").args(["-c", script]).output().ok().filter(|output| output.status.success());
+        let output =
+            Command::new("python3").args(["-c", script]).output().ok().filter(|output| output.status.success());
         let Some(output) = output else {
             eprintln!("SKIPPED: there is no python3 on PATH");
             return None;
@@ -176,7 +177,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("m.pyc");
         std::fs::write(&file, code.unwrap().unwrap()).unwrap();
-        let run = Command::new(&program).args(["-c", "import m; print(m.answer)"]).env("PYTHONPATH", folder.path()).output();
+        let run =
+            Command::new(&program).args(["-c", "import m; print(m.answer)"]).env("PYTHONPATH", folder.path()).output();
         assert_eq!(run.unwrap().stdout, b"42\n");
     }
 

@@ -125,9 +125,10 @@ const GRACE: Duration = Duration::from_secs(60);
 fn remove_abandoned(temporary: &Path) {
     for entry in fs_err::read_dir(temporary).into_iter().flatten().flatten() {
         let path = entry.path();
-        let young = entry.metadata().and_then(|data| data.modified()).is_ok_and(|time| {
-            SystemTime::now().duration_since(time).is_ok_and(|age| age < GRACE)
-        });
+        let young = entry
+            .metadata()
+            .and_then(|data| data.modified())
+            .is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age < GRACE));
         let in_use = File::open(path.join("lock"))
             .is_ok_and(|lock| matches!(lock.file().try_lock(), Err(TryLockError::WouldBlock)));
         if !young && !in_use {

@@ -2,7 +2,6 @@
 //! each environment's `conda-meta/history`. Small, so that changing any of it costs no one a download.
 
 use std::collections::BTreeMap;
-use std::io;
 
 use super::error::Error;
 use super::layer::{Made, compressed};
@@ -74,7 +73,10 @@ impl SystemLayer<'_> {
         }
         let account = &self.content.account;
         for (path, content) in &self.owned {
-            files.insert(path.clone(), File { content: content.clone(), mode: 0o644, owner: (account.uid, account.gid) });
+            files.insert(
+                path.clone(),
+                File { content: content.clone(), mode: 0o644, owner: (account.uid, account.gid) },
+            );
         }
         let (passwd, removed) = passwd(self.text(self.passwd.as_deref(), "etc/passwd")?, account);
         let group = group(self.text(self.group.as_deref(), "etc/group")?, account, &removed);
@@ -86,9 +88,9 @@ impl SystemLayer<'_> {
 
     fn owner_of(&self, directory: &str, home: &str) -> (u64, u64) {
         let account = &self.content.account;
-        let owned = ["srv", home].iter().any(|root| {
-            directory.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        });
+        let owned = ["srv", home]
+            .iter()
+            .any(|root| directory.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
         if owned { (account.uid, account.gid) } else { (0, 0) }
     }
 
@@ -130,7 +132,8 @@ fn group(base: Option<&str>, account: &Account, removed: &[String]) -> String {
         if group == name || number.parse() == Ok(*gid) {
             continue;
         }
-        let members: Vec<&str> = members.split(',').filter(|member| !removed.iter().any(|gone| gone == member)).collect();
+        let members: Vec<&str> =
+            members.split(',').filter(|member| !removed.iter().any(|gone| gone == member)).collect();
         text.push_str(&format!("{group}:{password}:{number}:{}\n", members.join(",")));
     }
     text.push_str(&format!("{name}:x:{gid}:\n"));

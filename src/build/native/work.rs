@@ -165,7 +165,9 @@ mod tests {
 
     #[tokio::test]
     async fn the_real_error_wins_over_those_it_causes() {
-        let error = squares((0..50).collect(), |n| if n == 7 { Err(Error::NoPython { package: "p".into(), prefix: "/".into() }) } else { Ok(n) });
+        let error = squares((0..50).collect(), |n| {
+            if n == 7 { Err(Error::NoPython { package: "p".into(), prefix: "/".into() }) } else { Ok(n) }
+        });
         assert!(matches!(error.await, Err(Error::NoPython { .. })));
     }
 
