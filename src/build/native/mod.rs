@@ -1,1 +1,109 @@
 //! Packages straight to OCI layers, with no daemon and no emulation.
+//!
+//! ```text
+//! Lock ─► Pinned ─► PrefixPlan ─► Fragment ─► Part ─► PackageLayer ─► layer blob ─► image
+//!         (sha256)  (who wins     (what is    (cached  (which parts    (parts one    (index of
+//!                    each path)    to make)    tar)     share one)      after another) platforms)
+//! ```
+//!
+//! Nothing of the target is executed and no prefix is laid out: the members of each archive stream through
+//! ([`archive`]), are checked ([`paths`], [`packing`]), moved to the prefix, and come out as compressed tar entries
+//! ([`fragment`]). A part depends on its package and a few words about the environment, so it is made once and kept
+//! ([`store`]); layers are parts one after another ([`layer`]). What is in the cache is never needed for the result to
+//! be right, and never changes it.
+//!
+//! Memory stays bounded: files are streamed except those with a placeholder, which share a [budget](work::Budget).
+
+pub mod archive;
+mod engine;
+mod entries;
+mod error;
+pub mod fragment;
+mod history;
+mod image;
+mod install;
+mod interpreter;
+pub mod layer;
+mod link_scripts;
+mod package;
+pub mod packing;
+pub mod paths;
+mod pinned;
+pub mod plan;
+mod prefix;
+mod pyc;
+mod python;
+mod record;
+pub mod store;
+mod system;
+mod tee;
+pub mod work;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rattler_conda_types::Subdir;
+
+pub use error::{Error, HostSubdir};
+pub use paths::PathFault;
+pub use plan::LayerPlan;
+
+use super::Built;
+use super::base::BaseImage;
+use crate::channel::Client;
+use crate::lock::Lock;
+use crate::oci::{Compression, Platform};
+use crate::progress::Progress;
+use crate::project::ImageSpec;
+use crate::render::ImageContent;
+
+/// An image to be built.
+pub struct Request<'a> {
+    /// What is built.
+    pub image: &'a ImageSpec,
+    /// Its environments, the lowest first: the root prefix, if it has one, then the notebook's.
+    pub environments: Vec<Environment<'a>>,
+    /// For which platforms, in the order they are listed in the index.
+    pub platforms: &'a [Platform],
+    /// The base system of each platform.
+    pub bases: &'a BTreeMap<Platform, BaseImage>,
+    /// What is added besides packages.
+    pub content: &'a ImageContent,
+    /// How layers are compressed.
+    pub compression: Compression,
+    /// The time that the image carries, in seconds since 1970; by default that of its newest package.
+    pub source_date_epoch: Option<u64>,
+    /// Where parts of layers are kept. Several builds may share it at the same time.
+    pub cache_dir: &'a Path,
+    /// How many threads work.
+    pub jobs: usize,
+}
+
+/// A prefix and what is in it.
+pub struct Environment<'a> {
+    /// Absolute path in the image.
+    pub prefix: &'a str,
+    /// Its packages.
+    pub lock: &'a Lock,
+    /// Packages whose link scripts are known not to matter.
+    pub skip_link_scripts: &'a [String],
+    /// The most layers it may take.
+    pub layers: usize,
+    /// The specs that were asked for, for `conda-meta/history`.
+    pub requested: BTreeMap<Subdir, Vec<String>>,
+}
+
+/// Builds the image into the OCI layout at `layout`, which is made when needed.
+///
+/// Dropping the future stops the work; what is in the cache and in the layout stays valid.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn build(
+    request: &Request<'_>,
+    client: &Client,
+    layout: &Path,
+    progress: &dyn Progress,
+) -> Result<Built, Error> {
+    engine::Engine::open(request, client, layout, progress)?.build().await
+}

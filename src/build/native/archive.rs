@@ -1,0 +1,251 @@
+//! Reads the members of a package one after another: `.conda` and `.tar.bz2` alike, nothing unpacked to disk.
+//!
+//! Members that no package needs (devices, set-user-id bits, paths that climb) are refused here, before anything else
+//! sees them; and so is an archive that unpacks to far more than its size makes plausible.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use fs_err::File;
+use rattler_conda_types::package::CondaArchiveType;
+use rattler_package_streaming::{ExtractError, read::stream_tar_bz2, seek};
+use tar::EntryType;
+
+use super::error::Error;
+use super::paths::{PathFault, PrefixPath};
+
+/// What a package may unpack to besides [`MAX_RATIO`] times its size, in bytes.
+const FREE_SIZE: u64 = 1 << 30;
+/// How many times its own size a package may unpack to. Real ones stay below 50.
+const MAX_RATIO: u64 = 200;
+/// The most members a package may have. The largest real ones have some 50,000.
+const MAX_MEMBERS: usize = 1_000_000;
+
+/// A package's archive on disk.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    /// Its file name, for messages.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    kind: CondaArchiveType,
+    size: u64,
+}
+
+/// Which half of a package is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// `info/`.
+    Info,
+    /// Everything that is installed.
+    Content,
+}
+
+/// A member of a package.
+pub struct Member<'a> {
+    /// Its path in the package.
+    pub path: PrefixPath,
+    /// What it is.
+    pub what: What<'a>,
+    /// Whether its owner may execute it.
+    pub executable: bool,
+    /// Modification time in seconds since 1970.
+    pub mtime: u64,
+}
+
+/// What a member is.
+pub enum What<'a> {
+    /// A file of so many bytes.
+    File(u64, &'a mut dyn Read),
+    /// A symbolic link, its target as written.
+    Symlink(Vec<u8>),
+    /// Another name of an earlier member.
+    Hardlink(PrefixPath),
+    /// A directory.
+    Directory,
+}
+
+impl Archive {
+    /// Looks at the archive at `path`, called `name`.
+    ///
+    /// # Errors
+    /// When it is not there, or its name is not that of a package.
+    pub fn open(path: PathBuf, name: &str) -> Result<Self, Error> {
+        let size = fs_err::metadata(&path).map_err(Error::read(&path))?.len();
+        let no_package = || io::Error::new(io::ErrorKind::InvalidInput, "it is neither `.conda` nor `.tar.bz2`");
+        let kind = CondaArchiveType::try_from(Path::new(name))
+            .ok_or_else(|| Error::Archive { package: name.to_owned(), source: no_package() })?;
+        Ok(Self { name: name.to_owned(), path, kind, size })
+    }
+
+    /// Bytes of the archive.
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Whether reading one half means reading both: a `.tar.bz2` has its `info/` among the rest.
+    pub fn is_one_stream(&self) -> bool {
+        self.kind == CondaArchiveType::TarBz2
+    }
+
+    /// Calls `visit` with every member of `section`, in the archive's order.
+    ///
+    /// # Errors
+    /// Those of `visit`, and for a damaged archive or a member that is refused.
+    pub fn walk(&self, section: Section, visit: &mut dyn FnMut(Member<'_>) -> Result<(), Error>) -> Result<(), Error> {
+        let file = io::BufReader::with_capacity(1 << 17, File::open(&self.path).map_err(Error::read(&self.path))?);
+        match (self.kind, section) {
+            (CondaArchiveType::TarBz2, _) => self.members(stream_tar_bz2(file), section, visit),
+            (CondaArchiveType::Conda, Section::Info) => {
+                let tar = seek::stream_conda_info(file).map_err(|error| self.extract_error(error))?;
+                self.members(tar, section, visit)
+            }
+            (CondaArchiveType::Conda, Section::Content) => {
+                let tar = seek::stream_conda_content(file).map_err(|error| self.extract_error(error))?;
+                self.members(tar, section, visit)
+            }
+        }
+    }
+
+    fn members(
+        &self,
+        tar: tar::Archive<impl Read>,
+        section: Section,
+        visit: &mut dyn FnMut(Member<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        // The limit counts what the tar stream yields, padding and headers included.
+        let limit = FREE_SIZE + self.size.saturating_mul(MAX_RATIO);
+        let mut tar = tar::Archive::new(Limited { inner: tar.into_inner(), left: limit });
+        let mut count = 0usize;
+        for entry in tar.entries().map_err(|error| self.damaged(error))? {
+            let mut entry = entry.map_err(|error| self.damaged(error))?;
+            count += 1;
+            if count > MAX_MEMBERS {
+                return Err(Error::TooLarge { package: self.name.clone(), limit: format!("{MAX_MEMBERS} files") });
+            }
+            let raw = entry.path_bytes().into_owned();
+            let header = Header::read(&entry).map_err(|error| self.damaged(error))?;
+            let path = header.path(&raw).map_err(|fault| self.fault(&raw, fault))?;
+            let is_info = path.below("info").is_some() || path.as_str() == "info";
+            if is_info != (section == Section::Info) {
+                continue;
+            }
+            let what = match header.kind {
+                EntryType::Directory => What::Directory,
+                EntryType::Symlink => What::Symlink(header.link),
+                EntryType::Link => {
+                    What::Hardlink(PrefixPath::parse(&header.link).map_err(|fault| self.fault(&header.link, fault))?)
+                }
+                _ => What::File(entry.size(), &mut entry),
+            };
+            visit(Member { path, what, executable: header.executable, mtime: header.mtime })?;
+        }
+        // Up to the end, where a truncated or damaged stream shows.
+        io::copy(&mut tar.into_inner(), &mut io::sink()).map_err(|error| self.damaged(error))?;
+        Ok(())
+    }
+
+    /// An error that names `path` of this package.
+    pub(super) fn fault(&self, path: &[u8], fault: PathFault) -> Error {
+        Error::Path { package: self.name.clone(), path: String::from_utf8_lossy(path).into_owned(), fault }
+    }
+
+    /// An error for a failed read of this package.
+    pub(super) fn damaged(&self, source: io::Error) -> Error {
+        if is_over_limit(&source) {
+            let limit = format!("{MAX_RATIO} times its size and {} MiB", FREE_SIZE >> 20);
+            return Error::TooLarge { package: self.name.clone(), limit };
+        }
+        Error::Archive { package: self.name.clone(), source }
+    }
+
+    fn extract_error(&self, error: ExtractError) -> Error {
+        match error {
+            ExtractError::IoError(source) => self.damaged(source),
+            other => self.damaged(io::Error::other(other)),
+        }
+    }
+}
+
+/// The part of a tar header that matters here.
+struct Header {
+    kind: EntryType,
+    executable: bool,
+    set_id: bool,
+    mtime: u64,
+    link: Vec<u8>,
+}
+
+impl Header {
+    fn read<R: Read>(entry: &tar::Entry<'_, R>) -> io::Result<Self> {
+        let header = entry.header();
+        let mode = header.mode()?;
+        Ok(Self {
+            kind: header.entry_type(),
+            executable: mode & 0o100 != 0,
+            set_id: mode & 0o6000 != 0,
+            // Later than 2106 is nonsense, and not every unpacker takes it.
+            mtime: header.mtime()?.min(u32::MAX.into()),
+            link: entry.link_name_bytes().unwrap_or_default().into_owned(),
+        })
+    }
+
+    fn path(&self, raw: &[u8]) -> Result<PrefixPath, PathFault> {
+        match self.kind {
+            EntryType::Directory => PrefixPath::parse_directory(raw),
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse if self.set_id => Err(PathFault::SetId),
+            EntryType::Regular
+            | EntryType::Continuous
+            | EntryType::GNUSparse
+            | EntryType::Symlink
+            | EntryType::Link => PrefixPath::parse(raw),
+            _ => Err(PathFault::Special),
+        }
+    }
+}
+
+/// Stops a stream that goes on for too long.
+struct Limited<R> {
+    inner: R,
+    left: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the archive unpacks to too much")]
+struct OverLimit;
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buf)?;
+        self.left = self.left.checked_sub(n as u64).ok_or_else(|| io::Error::other(OverLimit))?;
+        Ok(n)
+    }
+}
+
+/// Readers in between wrap errors in their own.
+fn is_over_limit(error: &io::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<OverLimit>() {
+            return true;
+        }
+        cause = match error.downcast_ref::<io::Error>() {
+            Some(error) => error.get_ref().map(|inner| inner as _),
+            None => error.source(),
+        };
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_over_the_limit_is_told_apart() {
+        let error = io::copy(&mut Limited { inner: io::repeat(0).take(11), left: 10 }, &mut io::sink()).unwrap_err();
+        assert!(is_over_limit(&io::Error::other(error)));
+        assert!(!is_over_limit(&io::Error::other("something else")));
+        assert_eq!(io::copy(&mut Limited { inner: io::repeat(0).take(10), left: 10 }, &mut io::sink()).unwrap(), 10);
+    }
+}

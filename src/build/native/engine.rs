@@ -1,0 +1,409 @@
+//! The order of things: plan every platform, make the parts that are missing, then the layers, then the images.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::error::Error;
+use super::fragment::{Fragment, Target, Workshop};
+use super::history::history;
+use super::image::{self, PlatformImage, WrittenImage};
+use super::interpreter::Interpreter;
+use super::layer::{Made, PackageLayer};
+use super::pinned::{Pinned, fetch, pin};
+use super::plan::{Candidate, LayerPlan};
+use super::prefix::{PrefixPlan, inspect};
+use super::pyc::{Compiler, How};
+use super::store::{self, Store};
+use super::system::SystemLayer;
+use super::work::{Budget, Cancel, CancelOnDrop, parallel};
+use super::{Environment, Request};
+use crate::build::base::{BaseImage, BaseLayer};
+use crate::build::{Built, BuiltPlatform};
+use crate::channel::Client;
+use crate::oci::{Digest, Layer, Layout, Platform};
+use crate::progress::{Progress, Task, Unit};
+
+/// The most layers an image may have. Docker refuses more than 125; some are left for images built on this one.
+const MAX_LAYERS: usize = 120;
+/// What all threads may hold of large files with placeholders, in bytes.
+const MEMORY: u64 = 384 << 20;
+
+/// One build.
+pub struct Engine<'a> {
+    request: &'a Request<'a>,
+    client: &'a Client,
+    progress: &'a dyn Progress,
+    store: Arc<Store>,
+    layout: Layout,
+    cancel: Cancel,
+    _cancel_on_drop: CancelOnDrop,
+}
+
+/// One environment of one platform.
+struct PlannedEnvironment {
+    packages: Vec<Pinned>,
+    layers: Vec<PackageLayer>,
+    interpreter: Option<Interpreter>,
+    newest: u64,
+}
+
+/// Layers that are in the layout, by their key, and whether they had been there before.
+type MadeLayers = BTreeMap<Digest, (Made, bool)>;
+
+impl<'a> Engine<'a> {
+    /// Opens the cache and the layout.
+    pub fn open(
+        request: &'a Request<'a>,
+        client: &'a Client,
+        layout: &Path,
+        progress: &'a dyn Progress,
+    ) -> Result<Self, Error> {
+        let cancel = Cancel::default();
+        Ok(Self {
+            request,
+            client,
+            progress,
+            store: Arc::new(Store::open(request.cache_dir)?),
+            layout: Layout::create(layout)?,
+            _cancel_on_drop: CancelOnDrop(cancel.clone()),
+            cancel,
+        })
+    }
+
+    /// Builds; see [`super::build`].
+    pub async fn build(&self) -> Result<Built, Error> {
+        let mut platforms = Vec::new();
+        for &platform in self.request.platforms {
+            platforms.push((platform, self.base(platform)?, self.plan_platform(platform).await?));
+        }
+        let made = self.layers(platforms.iter().flat_map(|(_, _, environments)| environments)).await?;
+        let bases = self.base_layers(platforms.iter().map(|(_, base, _)| *base)).await?;
+        let newest = platforms.iter().flat_map(|(_, _, all)| all).map(|environment| environment.newest).max();
+        let created = self.request.source_date_epoch.or(newest).unwrap_or_default();
+        let mut written = Vec::new();
+        let mut built = Vec::new();
+        for (platform, base, environments) in &platforms {
+            let (image, report) = self.image(*platform, base, environments, (&made, &bases), created)?;
+            written.push(image);
+            built.push(report);
+        }
+        let name = &self.request.image.name;
+        let index = self.layout.set_index(name, &image::index(&written, created))?;
+        Ok(Built {
+            image: name.clone(),
+            layout: self.layout.path().to_owned(),
+            digest: Digest::try_from(index.digest()).expect("the layout made it"),
+            platforms: built,
+        })
+    }
+
+    fn base(&self, platform: Platform) -> Result<&'a BaseImage, Error> {
+        self.request.bases.get(&platform).ok_or(Error::NoBase { platform })
+    }
+
+    async fn plan_platform(&self, platform: Platform) -> Result<Vec<PlannedEnvironment>, Error> {
+        let base = self.base(platform)?.layers.len();
+        // One layer is the last one, and every environment needs at least one.
+        let mut room = MAX_LAYERS.saturating_sub(base + 1);
+        let mut planned = Vec::new();
+        for (index, environment) in self.request.environments.iter().enumerate() {
+            let others = self.request.environments.len() - index - 1;
+            let limit = environment.layers.max(1).min(room.saturating_sub(others));
+            if limit == 0 {
+                return Err(Error::TooManyLayers { platform, base, limit: MAX_LAYERS });
+            }
+            let environment = self.plan_environment(environment, platform, limit).await?;
+            room -= environment.layers.len().min(room);
+            planned.push(environment);
+        }
+        Ok(planned)
+    }
+
+    async fn plan_environment(
+        &self,
+        environment: &Environment<'_>,
+        platform: Platform,
+        limit: usize,
+    ) -> Result<PlannedEnvironment, Error> {
+        let packages = pin(environment.lock, platform.subdir(), environment.prefix, self.client).await?;
+        let plan = self.plan_prefix(environment, &packages, platform).await?;
+        let interpreter = self.interpreter(environment, &plan).await?;
+        let target = Arc::new(Target {
+            prefix: environment.prefix.to_owned(),
+            python: plan.python.clone(),
+            compiler_id: interpreter.as_ref().map(|interpreter| interpreter.id.clone()),
+            compression: self.request.compression,
+        });
+        let candidates: Vec<_> = plan
+            .packages
+            .iter()
+            .zip(&packages)
+            .map(|(planned, package)| Candidate {
+                name: planned.name.clone(),
+                size: planned.size,
+                noarch: package.locked.is_noarch(),
+            })
+            .collect();
+        let fragment = |index: usize| Fragment::new(packages[index].clone(), plan.packages[index].clone(), &target);
+        let layers = LayerPlan::new(&candidates, limit).layers.into_iter();
+        let layers = layers.map(|layer| PackageLayer::new(layer.into_iter().map(fragment).collect())).collect();
+        let newest = plan.packages.iter().map(|package| package.timestamp).max().unwrap_or_default();
+        Ok(PlannedEnvironment { packages, layers, interpreter, newest })
+    }
+
+    /// Reads every package's list of files, once for each set of packages.
+    async fn plan_prefix(
+        &self,
+        environment: &Environment<'_>,
+        packages: &[Pinned],
+        platform: Platform,
+    ) -> Result<PrefixPlan, Error> {
+        let skipped: BTreeSet<&String> = environment.skip_link_scripts.iter().collect();
+        let contents: Vec<_> = packages.iter().map(|package| (package.name(), &package.sha256)).collect();
+        let key = store::key("plans", &(environment.prefix, &skipped, contents));
+        if let Some(plan) = self.store.get::<PrefixPlan>("plans", &key)
+            && plan.packages.iter().map(|planned| planned.name.as_str()).eq(packages.iter().map(Pinned::name))
+        {
+            return Ok(plan);
+        }
+        fetch(packages, self.client, self.progress).await?;
+        let task = self.task(&format!("reading packages of {platform}"), packages.len());
+        let inspected = self.parallel(packages.to_vec(), &task, |package| inspect(&package)).await?;
+        let (prefix, skip) = (environment.prefix.to_owned(), environment.skip_link_scripts.to_vec());
+        let plan = self.parallel(vec![inspected], &task, move |all| PrefixPlan::new(&all, &prefix, &skip)).await?;
+        let plan = plan.into_iter().next().expect("one result for one item");
+        self.store.put("plans", &key, &plan)?;
+        Ok(plan)
+    }
+
+    async fn interpreter(
+        &self,
+        environment: &Environment<'_>,
+        plan: &PrefixPlan,
+    ) -> Result<Option<Interpreter>, Error> {
+        let Some(python) = plan.python.as_ref().filter(|_| plan.packages.iter().any(|package| package.compiles)) else {
+            return Ok(None);
+        };
+        let packages = match Interpreter::subdir().0 {
+            Some(subdir) if environment.lock.subdirs.contains(&subdir) => {
+                pin(environment.lock, subdir, environment.prefix, self.client).await?
+            }
+            _ => vec![],
+        };
+        Interpreter::choose(&packages, &python.version(), environment.prefix).map(Some)
+    }
+
+    /// Makes the package layers that are not in the layout.
+    async fn layers(
+        &self,
+        environments: impl Iterator<Item = &PlannedEnvironment> + Clone,
+    ) -> Result<MadeLayers, Error> {
+        let mut made = MadeLayers::new();
+        let mut missing = BTreeMap::new();
+        for layer in environments.clone().flat_map(|environment| &environment.layers) {
+            match layer.present(&self.store, &self.layout) {
+                Some(present) => drop(made.insert(layer.key, (present, true))),
+                None => drop(missing.insert(layer.key, layer.clone())),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(made);
+        }
+        self.parts(missing.values(), environments).await?;
+        let task = self.task("writing layers", missing.len());
+        let mut layers: Vec<_> = missing.into_values().collect();
+        layers
+            .sort_by_key(|layer| std::cmp::Reverse(layer.fragments.iter().map(|part| part.planned.size).sum::<u64>()));
+        let keys: Vec<_> = layers.iter().map(|layer| layer.key).collect();
+        let (store, layout) = (Arc::clone(&self.store), self.layout.clone());
+        let written = self.parallel(layers, &task, move |layer| layer.write(&store, &layout)).await?;
+        made.extend(keys.into_iter().zip(written.into_iter().map(|layer| (layer, false))));
+        Ok(made)
+    }
+
+    /// Makes the parts of `layers` that are not in the cache, the largest first.
+    async fn parts(
+        &self,
+        layers: impl Iterator<Item = &PackageLayer>,
+        environments: impl Iterator<Item = &PlannedEnvironment>,
+    ) -> Result<(), Error> {
+        let missing: BTreeMap<_, _> = layers
+            .flat_map(|layer| &layer.fragments)
+            .filter(|fragment| fragment.cached(&self.store).is_none())
+            .map(|fragment| (fragment.key, fragment.clone()))
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        fetch(missing.values().map(|fragment| &fragment.package), self.client, self.progress).await?;
+        let needed: BTreeSet<_> = missing
+            .values()
+            .filter(|fragment| fragment.planned.compiles)
+            .filter_map(|fragment| fragment.environment.compiler_id.clone())
+            .collect();
+        let interpreters = environments
+            .filter_map(|environment| environment.interpreter.clone())
+            .filter(|interpreter| needed.contains(&interpreter.id))
+            .map(|interpreter| (interpreter.id.clone(), interpreter))
+            .collect();
+        let workshop = Workshop {
+            store: Arc::clone(&self.store),
+            compilers: self.compilers(interpreters).await?,
+            budget: Budget::new(MEMORY),
+            cancel: self.cancel.clone(),
+        };
+        let mut fragments: Vec<_> = missing.into_values().collect();
+        fragments.sort_by_key(|fragment| std::cmp::Reverse(fragment.planned.size));
+        let task = self.task("packing packages", fragments.len());
+        let parts = self.parallel(fragments, &task, move |fragment| fragment.make(&workshop)).await?;
+        let uncompiled: u64 = parts.iter().map(|part| part.uncompiled).sum();
+        if uncompiled > 0 {
+            task.finish(&format!("{uncompiled} Python files do not compile and are left without byte code"));
+        }
+        Ok(())
+    }
+
+    async fn compilers(
+        &self,
+        interpreters: BTreeMap<String, Interpreter>,
+    ) -> Result<BTreeMap<String, Compiler>, Error> {
+        fetch(interpreters.values().flat_map(|interpreter| &interpreter.packages), self.client, self.progress).await?;
+        let task = self.task("laying out Python for byte code", interpreters.len());
+        let (store, cancel) = (Arc::clone(&self.store), self.cancel.clone());
+        let lay_out = move |(id, interpreter): (String, Interpreter)| {
+            let program = interpreter.lay_out(&store, &cancel)?;
+            Ok((id, Compiler::new(program, interpreter.version(), How::ByVersion)))
+        };
+        let compilers = self.parallel(interpreters.into_iter().collect(), &task, lay_out).await?;
+        Ok(compilers.into_iter().collect())
+    }
+
+    /// Puts the layers of the bases into the layout; returns how large each is when unpacked.
+    async fn base_layers(&self, bases: impl Iterator<Item = &BaseImage>) -> Result<BTreeMap<Digest, u64>, Error> {
+        let layers: Vec<_> = bases
+            .flat_map(|base| &base.layers)
+            .map(|layer| Ok((Layer::new(&layer.descriptor, &layer.diff_id.to_string())?, layer.clone())))
+            .collect::<Result<_, Error>>()?;
+        let task = self.task("importing the base system", layers.len());
+        let (store, layout) = (Arc::clone(&self.store), self.layout.clone());
+        let import = move |(layer, source): (Layer, BaseLayer)| import(&layer, &source, &store, &layout);
+        Ok(self.parallel(layers, &task, import).await?.into_iter().collect())
+    }
+
+    fn image(
+        &self,
+        platform: Platform,
+        base: &BaseImage,
+        environments: &[PlannedEnvironment],
+        (made, bases): (&MadeLayers, &BTreeMap<Digest, u64>),
+        created: u64,
+    ) -> Result<(WrittenImage, BuiltPlatform), Error> {
+        let system = self.system_layer(platform, base, environments, created)?;
+        let mut layers: Vec<(Made, String)> = Vec::new();
+        let mut reused = base.layers.len();
+        for (environment, planned) in self.request.environments.iter().zip(environments) {
+            for layer in &planned.layers {
+                let (layer_made, present) = &made[&layer.key];
+                reused += usize::from(*present);
+                layers.push((layer_made.clone(), describe(environment.prefix, layer)));
+            }
+        }
+        layers.push((system, "esker: accounts, start script, settings".to_owned()));
+        let unpacked = layers.iter().map(|(layer, _)| layer.unpacked_size).chain(bases_of(base, bases)).sum();
+        let compressed = layers.iter().map(|(layer, _)| layer.size);
+        let compressed = compressed.chain(base.layers.iter().map(|layer| layer.descriptor.size())).sum();
+        let count = base.layers.len() + layers.len();
+        let lock = self.lock_digest(environments);
+        let (content, compression) = (self.request.content, self.request.compression);
+        let label = (format!("dev.esker.lock.{}", platform.subdir()), lock.to_string());
+        let image = PlatformImage { base, content, compression, layers, label, created }.write(&self.layout)?;
+        let report = BuiltPlatform {
+            platform,
+            manifest: image.manifest,
+            config: image.config,
+            compressed_size: compressed,
+            unpacked_size: unpacked,
+            layers: count,
+            reused_layers: reused,
+        };
+        Ok((image, report))
+    }
+
+    fn system_layer(
+        &self,
+        platform: Platform,
+        base: &BaseImage,
+        environments: &[PlannedEnvironment],
+        time: u64,
+    ) -> Result<Made, Error> {
+        let histories = self.request.environments.iter().zip(environments).map(|(environment, planned)| {
+            let requested = environment.requested.get(&platform.subdir()).map_or(&[][..], Vec::as_slice);
+            let path = format!("{}/conda-meta/history", environment.prefix.trim_start_matches('/'));
+            (path, history(&planned.packages, requested, time))
+        });
+        let read = |path: &str| {
+            base.read_file(path).map_err(|error| Error::Base { platform, reason: format!("`/{path}`: {error}") })
+        };
+        let layer = SystemLayer {
+            platform,
+            content: self.request.content,
+            passwd: read("etc/passwd")?,
+            group: read("etc/group")?,
+            owned: histories.collect(),
+            time,
+        };
+        layer.write(&self.layout, self.request.compression)
+    }
+
+    /// A digest of what is installed where.
+    fn lock_digest(&self, environments: &[PlannedEnvironment]) -> Digest {
+        let prefixes = self.request.environments.iter().map(|environment| environment.prefix);
+        let packages = environments.iter().map(|planned| {
+            planned.packages.iter().map(|package| (package.locked.url.as_str(), &package.sha256)).collect::<Vec<_>>()
+        });
+        store::key("lock", &prefixes.zip(packages).collect::<Vec<_>>())
+    }
+
+    fn task(&self, label: &str, total: usize) -> Task<'a> {
+        Task::start(self.progress, label, Some(total as u64), Unit::Count)
+    }
+
+    async fn parallel<T: Send + 'static, R: Send + 'static>(
+        &self,
+        items: Vec<T>,
+        task: &Task<'_>,
+        work: impl Fn(T) -> Result<R, Error> + Send + Sync + 'static,
+    ) -> Result<Vec<R>, Error> {
+        parallel(items, self.request.jobs, &self.cancel, task, work).await
+    }
+}
+
+/// Brings one layer of a base into the layout; returns its digest and its size when unpacked, which is looked at once.
+fn import(layer: &Layer, source: &BaseLayer, store: &Store, layout: &Layout) -> Result<(Digest, u64), Error> {
+    layout.import(&source.path, &layer.digest, layer.size)?;
+    let key = store::key("base-layers", &(layer.digest, layer.diff_id));
+    if let Some(size) = store.get::<u64>("base-layers", &key) {
+        return Ok((layer.digest, size));
+    }
+    let size = layer.measure(layout)?;
+    store.put("base-layers", &key, &size)?;
+    Ok((layer.digest, size))
+}
+
+fn bases_of(base: &BaseImage, sizes: &BTreeMap<Digest, u64>) -> impl Iterator<Item = u64> {
+    base.layers.iter().filter_map(|layer| sizes.get(&Digest::try_from(layer.descriptor.digest()).ok()?).copied())
+}
+
+/// A line for the history: which packages are in the layer.
+fn describe(prefix: &str, layer: &PackageLayer) -> String {
+    const SHOWN: usize = 20;
+    let names = layer.fragments.iter().take(SHOWN).map(|fragment| {
+        let locked = &fragment.package.locked;
+        format!("{} {}", locked.name, locked.version)
+    });
+    let names = names.collect::<Vec<_>>().join(", ");
+    let more = layer.fragments.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("esker: {prefix}: {names}{more}")
+}

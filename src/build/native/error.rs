@@ -1,0 +1,249 @@
+//! What can go wrong between a lock and an image.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rattler_conda_types::Subdir;
+
+use super::paths::PathFault;
+use crate::oci::Platform;
+
+/// Why an image was not built.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A package cannot be had.
+    #[error("a package of the lock cannot be fetched")]
+    Packages(#[source] Box<crate::channel::Error>),
+    /// The layout cannot be read or written.
+    #[error("the OCI layout cannot be used")]
+    Layout(#[source] Box<crate::oci::Error>),
+    /// The archive is damaged or no conda package at all.
+    #[error("package `{package}` cannot be unpacked: the archive is truncated or damaged")]
+    Archive {
+        /// File name of the package.
+        package: String,
+        /// What the decompressor says.
+        source: io::Error,
+    },
+    /// A file of `info/` is missing or cannot be understood.
+    #[error("package `{package}`: `{file}` is missing or cannot be understood")]
+    Metadata {
+        /// File name of the package.
+        package: String,
+        /// The file in the package.
+        file: &'static str,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// The package says it is another one than the lock says.
+    #[error("package `{package}` says it is `{found}`")]
+    OtherPackage {
+        /// File name of the package.
+        package: String,
+        /// Name, version and build that its `info/index.json` holds.
+        found: String,
+    },
+    /// A path of a package that would be dangerous or impossible to install.
+    #[error("package `{package}`: `{path}` {fault}")]
+    Path {
+        /// File name of the package.
+        package: String,
+        /// The path, as far as it can be shown.
+        path: String,
+        /// What is wrong with it.
+        fault: PathFault,
+    },
+    /// A file is not what `info/paths.json` says.
+    #[error("package `{package}`: the content of `{path}` is not what `info/paths.json` says")]
+    Content {
+        /// File name of the package.
+        package: String,
+        /// The file.
+        path: String,
+    },
+    /// `info/paths.json` lists a file that is not in the archive.
+    #[error("package `{package}`: `{path}` is listed but not in the archive")]
+    Missing {
+        /// File name of the package.
+        package: String,
+        /// The file.
+        path: String,
+    },
+    /// The package unpacks to far more than its size makes plausible.
+    #[error("package `{package}` holds more than {limit}")]
+    TooLarge {
+        /// File name of the package.
+        package: String,
+        /// Which limit it breaks, with the unit.
+        limit: String,
+    },
+    /// Something is a file or a link in one package and a directory in another, or in the same.
+    #[error("`{path}` of package `{package}` is below `{above}`, which is a file or a link of package `{other}`")]
+    Clash {
+        /// The longer path.
+        path: String,
+        /// Its package.
+        package: String,
+        /// The shorter path.
+        above: String,
+        /// Its package.
+        other: String,
+    },
+    /// The prefix does not fit into the space of the placeholder, or the like.
+    #[error("package `{package}`: `{path}` cannot be moved to `{prefix}`")]
+    Placeholder {
+        /// File name of the package.
+        package: String,
+        /// The file with the placeholder.
+        path: String,
+        /// The prefix it should get.
+        prefix: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A package wants to run a script when it is installed.
+    #[error("package `{package}` has a link script, `{script}`, which is not run when an image is built")]
+    LinkScript {
+        /// Name of the package: what `skip-link-scripts` takes.
+        package: String,
+        /// The script in the package.
+        script: String,
+    },
+    /// The lock has no conda packages for a platform.
+    #[error("the lock of `{prefix}` has no packages for {subdir}")]
+    NotLocked {
+        /// The prefix.
+        prefix: String,
+        /// The subdir that is missing.
+        subdir: Subdir,
+    },
+    /// The lock has a package more than once for a platform.
+    #[error("the lock of `{prefix}` has `{package}` twice for {subdir}")]
+    LockedTwice {
+        /// The prefix.
+        prefix: String,
+        /// Name of the package.
+        package: String,
+        /// The subdir.
+        subdir: Subdir,
+    },
+    /// The lock has a package that conda cannot install.
+    #[error("`{package}` is a pip package, which the native engine does not install")]
+    PipPackage {
+        /// Name of the package.
+        package: String,
+    },
+    /// `noarch: python` packages need a Python to be laid out for.
+    #[error("package `{package}` is for Python, but `{prefix}` has no `python`")]
+    NoPython {
+        /// File name of the package.
+        package: String,
+        /// The prefix.
+        prefix: String,
+    },
+    /// Byte code needs a Python that runs here, and the lock has none.
+    #[error("the lock of `{prefix}` has no Python {version} for {subdir}, the platform of this machine")]
+    NoHostPython {
+        /// The prefix.
+        prefix: String,
+        /// Major and minor version that is needed.
+        version: String,
+        /// The subdir to add to the lock; `None` on a machine for which no image can be built.
+        subdir: HostSubdir,
+    },
+    /// The Python that compiles does not run, or stopped.
+    #[error("`{program}`, which compiles byte code, does not work: {reason}")]
+    Compiler {
+        /// Its executable.
+        program: PathBuf,
+        /// What happened.
+        reason: String,
+    },
+    /// No base system was given for a platform.
+    #[error("there is no base system for {platform}")]
+    NoBase {
+        /// The platform.
+        platform: Platform,
+    },
+    /// The base system is not as an image's should be.
+    #[error("the base system for {platform} cannot be used: {reason}")]
+    Base {
+        /// The platform.
+        platform: Platform,
+        /// What is wrong.
+        reason: String,
+    },
+    /// There is no room for the layers that are needed.
+    #[error("the base system for {platform} has {base} layers already; an image can have {limit}")]
+    TooManyLayers {
+        /// The platform.
+        platform: Platform,
+        /// Layers of the base.
+        base: usize,
+        /// The most an image can have.
+        limit: usize,
+    },
+    /// No space is left.
+    #[error("no space left to write `{}`", path.display())]
+    StorageFull {
+        /// What was being written.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file of the cache or of the layout cannot be written.
+    #[error("`{}` cannot be written", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file of the cache or a downloaded package cannot be read.
+    #[error("`{}` cannot be read", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The build was given up before it was done.
+    #[error("the build was interrupted")]
+    Cancelled,
+}
+
+/// The subdir of the machine that builds, for messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostSubdir(pub Option<Subdir>);
+
+impl std::fmt::Display for HostSubdir {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(subdir) => write!(f, "{subdir}"),
+            None => f.write_str("an unknown subdir"),
+        }
+    }
+}
+
+impl Error {
+    /// Turns a failed write of `path` into an error; a full disk is told apart.
+    pub(super) fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::StorageFull { path, source },
+            _ => Self::Write { path, source },
+        }
+    }
+
+    /// Turns a failed read of `path` into an error.
+    pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Read { path, source }
+    }
+}
+
+impl From<crate::oci::Error> for Error {
+    fn from(error: crate::oci::Error) -> Self {
+        Self::Layout(Box::new(error))
+    }
+}

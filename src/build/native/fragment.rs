@@ -1,0 +1,146 @@
+//! A package as a part of a layer: its files as tar entries, patched and normalised, without the end of an archive,
+//! compressed by itself and kept in the cache.
+//!
+//! Parts are put one after another to make layers ([`super::layer`]), so moving a package to another layer, or changing
+//! its neighbour, costs no compression. Directories are not in the parts, as several packages need the same ones: a
+//! layer begins with them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::BufWriter;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::entries::PartWriter;
+use super::error::Error;
+use super::install::Installed;
+use super::layer;
+use super::package::Info;
+use super::packing::Packing;
+use super::pinned::Pinned;
+use super::prefix::{PlannedPackage, check_identity};
+use super::pyc::Compiler;
+use super::python::Python;
+use super::store::{self, Store};
+use super::tee::Tee;
+use super::work::{Budget, Cancel};
+use crate::oci::digest::HashingWriter;
+use crate::oci::tar::END;
+use crate::oci::{Compression, Digest};
+
+/// The kind of a part in the [`Store`].
+pub const KIND: &str = "fragments";
+
+/// One package for one environment.
+#[derive(Clone, Debug)]
+pub struct Fragment {
+    /// The package.
+    pub package: Pinned,
+    /// What the environment's plan says of it.
+    pub planned: PlannedPackage,
+    /// The environment, shared by its packages.
+    pub environment: Arc<Target>,
+    /// The digest of everything that decides the part's bytes.
+    pub key: Digest,
+}
+
+/// What the packages of an environment have in common.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The absolute path of the prefix in the image.
+    pub prefix: String,
+    /// Its Python.
+    pub python: Option<Python>,
+    /// Which Python compiles its byte code: the SHA-256 of a package.
+    pub compiler_id: Option<String>,
+    /// How parts are compressed.
+    pub compression: Compression,
+}
+
+/// What is known of a part that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Digest of the part, compressed.
+    pub digest: Digest,
+    /// Bytes of the part, compressed.
+    pub size: u64,
+    /// Bytes of its tar entries.
+    pub unpacked_size: u64,
+    /// The digest of the uncompressed layer that holds this part alone.
+    pub diff_id: Digest,
+    /// Directories it needs, relative to the prefix.
+    pub directories: BTreeSet<String>,
+    /// Modules that do not compile.
+    pub uncompiled: u64,
+}
+
+/// What making parts needs.
+pub struct Workshop {
+    /// Where parts are kept.
+    pub store: Arc<Store>,
+    /// Compile byte code, by [`Target::compiler_id`].
+    pub compilers: BTreeMap<String, Compiler>,
+    /// Bounds what all threads hold in memory.
+    pub budget: Budget,
+    /// Ends the work early.
+    pub cancel: Cancel,
+}
+
+impl Fragment {
+    /// A part of `package` for `environment`.
+    pub fn new(package: Pinned, planned: PlannedPackage, environment: &Arc<Target>) -> Self {
+        let target = environment.as_ref();
+        let key = store::key(
+            KIND,
+            &(
+                (&package.sha256, package.locked.url.as_str(), &package.locked.md5),
+                (&target.prefix, target.compression),
+                planned.for_python.then_some(&target.python),
+                planned.compiles.then_some(&target.compiler_id),
+                &planned.excluded,
+            ),
+        );
+        Self { package, planned, environment: Arc::clone(environment), key }
+    }
+
+    /// What is known of the part, if it is in the cache.
+    pub fn cached(&self, store: &Store) -> Option<Part> {
+        let part: Part = store.get(KIND, &self.key)?;
+        let size = fs_err::metadata(store.path(KIND, &self.key)).ok()?.len();
+        (size == part.size).then_some(part)
+    }
+
+    /// Makes the part and puts it into the cache.
+    ///
+    /// # Errors
+    /// When the package is damaged, hostile, or cannot be moved to the prefix; when the cache cannot be written.
+    pub fn make(&self, workshop: &Workshop) -> Result<Part, Error> {
+        let archive = self.package.archive()?;
+        let info = Info::read(&archive)?;
+        check_identity(&self.package, &info, &archive)?;
+        let target = self.environment.as_ref();
+        let installed = Installed::of(&info, &archive, target.python.as_ref(), &target.prefix)?;
+        let installed = installed.without(&self.planned.excluded);
+        let directories = installed.all_directories();
+
+        let file = workshop.store.temporary()?;
+        let path = workshop.store.path(KIND, &self.key);
+        let buffered = HashingWriter::new(BufWriter::with_capacity(1 << 17, file));
+        let encoder = target.compression.encoder(buffered).map_err(Error::write(&path))?;
+        let mut sink = Tee::new(encoder);
+        sink.only_hash(&layer::directories(&target.prefix, &directories, self.planned.timestamp));
+        let out = PartWriter::new(sink, path.clone(), &target.prefix, info.timestamp);
+
+        let packing = Packing::new(self, &archive, &info, &installed, workshop, out);
+        let (mut sink, uncompiled) = packing.pack()?;
+        sink.only_hash(&END);
+        let (encoder, diff_id, unpacked_size) = sink.finish();
+        let (buffered, digest, size) = encoder.finish().map_err(Error::write(&path))?.finish();
+        let file = buffered.into_inner().map_err(|error| Error::write(&path)(error.into_error()))?;
+        let part = Part { digest, size, unpacked_size, diff_id, directories, uncompiled };
+        // The part first: what is known of it says that it is there.
+        Store::persist(file, &path)?;
+        workshop.store.put(KIND, &self.key, &part)?;
+        Ok(part)
+    }
+}
