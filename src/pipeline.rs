@@ -8,17 +8,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::build::base::{self, BaseImage, BaseRequest};
 use crate::build::pins::{self, Pins};
 use crate::build::{Built, native};
 use crate::lock::{self, Lock, LockSpec};
-use crate::oci::{Compression, Platform};
+use crate::oci::{self, Compression, Digest, Layout, Platform, canonical_json, layout};
 use crate::progress::Progress;
 use crate::project::{self, BaseReference, BaseSource, ImageSpec, Project};
 use crate::settings::Settings;
-use crate::{channel, registry, render, verify};
+use crate::verify::{self, Report, RuntimeKind, Selection, Verification};
+use crate::{channel, registry, render};
 
 /// One run of esker on one project.
 pub struct Session<'a> {
@@ -42,8 +43,6 @@ pub enum Error {
     Channel(#[from] channel::Error),
     #[error(transparent)]
     Lock(#[from] lock::Error),
-    #[error(transparent)]
-    Registry(#[from] registry::Error),
     #[error(transparent)]
     Base(#[from] base::Error),
     #[error(transparent)]
@@ -123,6 +122,29 @@ pub struct BuildChoice<'a> {
     pub layout: &'a Path,
 }
 
+/// How to verify.
+#[derive(Clone, Debug)]
+pub struct VerifyChoice<'a> {
+    /// The layout that holds the image.
+    pub layout: &'a Path,
+    /// Platforms, none for all of the layout.
+    pub platforms: &'a [Platform],
+    /// What runs the image.
+    pub runtime: RuntimeKind,
+    /// How long one check may take.
+    pub timeout: Duration,
+    /// Which checks run.
+    pub selection: &'a Selection,
+}
+
+/// What is kept of a run of verify that passed.
+#[derive(Serialize, Deserialize)]
+struct Stamp {
+    esker: String,
+    runtime: RuntimeKind,
+    report: Report,
+}
+
 impl<'a> Session<'a> {
     /// Makes the clients that stages share.
     ///
@@ -132,7 +154,7 @@ impl<'a> Session<'a> {
         let registry = registry::Client::new(registry::Options {
             auth_files: settings.credentials.registry_auth_files.clone(),
             ..registry::Options::default()
-        })?;
+        });
         Ok(Self { settings, project, registry, progress })
     }
 
@@ -193,10 +215,10 @@ impl<'a> Session<'a> {
         let root = self.root_of(image).map(|root| Ok::<_, Error>((root, self.current_lock(root)?))).transpose()?;
         let mut environments = Vec::new();
         if let Some((root, lock)) = &root {
-            environments.push(native::Environment::of(root, lock, render::ROOT_PREFIX));
+            environments.push(environment(root, lock, render::ROOT_PREFIX)?);
         }
         let prefix = if self.is_root(image) { render::ROOT_PREFIX } else { render::NOTEBOOK_PREFIX };
-        environments.push(native::Environment::of(image, &lock, prefix));
+        environments.push(environment(image, &lock, prefix)?);
         let content = render::image_content(image, self.root_image())?;
         let bases = self.bases(image, choice, &platforms).await?;
         let request = native::Request {
@@ -211,6 +233,58 @@ impl<'a> Session<'a> {
             jobs: self.settings.jobs,
         };
         Ok(native::build(&request, &self.channels(image)?, choice.layout, self.progress).await?)
+    }
+
+    /// Runs the image in `choice.layout` to prove it. A full run without a failure is remembered, see
+    /// [`verified`](Self::verified).
+    ///
+    /// # Errors
+    /// When the image cannot be read or not be run; a failed check is part of the answer.
+    pub async fn verify(&self, image: &ImageSpec, choice: &VerifyChoice<'_>) -> Result<Verification, Error> {
+        let lock = self.current_lock(image)?;
+        let root = self.root_of(image).map(|root| self.current_lock(root)).transpose()?;
+        let layout = Layout::open(choice.layout).map_err(verify::Error::from)?;
+        let request = verify::Request {
+            image,
+            layout: &layout,
+            lock: &lock,
+            root: root.as_ref(),
+            platforms: choice.platforms,
+            runtime: choice.runtime,
+            work_dir: &self.project.state_dir().join("run"),
+            timeout: choice.timeout,
+            jobs: self.settings.jobs,
+            selection: choice.selection,
+            runner: None,
+        };
+        let verification = verify::verify(&request, self.progress).await?;
+        if verification.verified.is_some() && choice.selection.skip.is_empty() {
+            self.remember(image, &verification.report, choice.runtime)?;
+        }
+        Ok(verification)
+    }
+
+    /// The report of the last full run that `verify` passed for the image with this digest, with this runtime.
+    pub fn verified(&self, image: &ImageSpec, digest: Digest, runtime: RuntimeKind) -> Option<Report> {
+        // A stamp that cannot be read is no stamp: the image is verified again.
+        let text = fs_err::read(self.stamp_path(image)).ok()?;
+        let stamp: Stamp = serde_json::from_slice(&text).ok()?;
+        let same = stamp.esker == env!("CARGO_PKG_VERSION") && stamp.runtime == runtime && stamp.report.digest == digest;
+        (same && image.packages_path().is_file()).then_some(stamp.report)
+    }
+
+    fn remember(&self, image: &ImageSpec, report: &Report, runtime: RuntimeKind) -> Result<(), Error> {
+        let stamp = Stamp { esker: env!("CARGO_PKG_VERSION").to_owned(), runtime, report: report.clone() };
+        let path = self.stamp_path(image);
+        let folder = path.parent().expect("a file in the state folder");
+        let written = fs_err::create_dir_all(folder)
+            .map_err(|source| oci::Error::Write { path: folder.to_owned(), source })
+            .and_then(|()| layout::write_atomically(&path, &canonical_json(&stamp)));
+        Ok(written.map_err(verify::Error::from)?)
+    }
+
+    fn stamp_path(&self, image: &ImageSpec) -> PathBuf {
+        self.project.state_dir().join("verified").join(format!("{}.json", image.name))
     }
 
     /// The lock of `image` if it satisfies its environment.
@@ -250,8 +324,7 @@ impl<'a> Session<'a> {
     }
 
     fn existing_lock(&self, image: &ImageSpec) -> Result<Option<Lock>, Error> {
-        let path = image.lock_path();
-        Ok(if path.exists() { Some(Lock::read(&path)?) } else { None })
+        Ok(Lock::read(&image.lock_path())?)
     }
 
     fn platforms(&self, image: &ImageSpec, asked: &[Platform]) -> Result<Vec<Platform>, Error> {
@@ -273,30 +346,45 @@ impl<'a> Session<'a> {
         choice: &BuildChoice<'_>,
         platforms: &[Platform],
     ) -> Result<BTreeMap<Platform, BaseImage>, Error> {
+        // A base of the command line is for this once: only the project's own is pinned.
         let chosen = choice.base.map(|base| BaseSource::Any(base.clone()));
         let source = chosen.as_ref().or(image.base.as_ref());
         let mut pins = Pins::load(&self.project.root)?;
         let mut bases = BTreeMap::new();
         for &platform in platforms {
             let none = || Error::NoBase { image: image.name.clone(), platform };
-            let reference = source.and_then(|source| source.for_platform(platform)).ok_or_else(none)?;
-            let pinned = if choice.update_base { None } else { pins.get(reference) };
+            let source = source.and_then(|source| source.for_platform(platform)).ok_or_else(none)?;
+            let pinned = pins.get(&source.to_string()).map(|pin| pin.digest);
             let request = BaseRequest {
-                source: reference,
+                source,
                 platform,
                 project_root: &self.project.root,
                 cache_dir: &self.settings.cache_dir,
-                pinned,
+                pinned: pinned.filter(|_| choice.base.is_none() && !choice.update_base),
                 compression: choice.compression,
                 offline: self.settings.offline,
             };
-            let base = base::resolve(&request, &self.registry, self.progress).await?;
-            pins.record(reference, &base);
+            let base = base::resolve(request, &self.registry, self.progress).await?;
+            if choice.base.is_none() {
+                pins.record(&base);
+            }
             bases.insert(platform, base);
         }
         pins.save()?;
         Ok(bases)
     }
+}
+
+/// What the native engine has to know of `image`, to lay its packages out in `prefix`.
+fn environment<'a>(image: &'a ImageSpec, lock: &'a Lock, prefix: &'a str) -> Result<native::Environment<'a>, Error> {
+    let mut requested = BTreeMap::new();
+    for &subdir in &image.subdirs {
+        let merged = project::merge(&image.environments, subdir)?;
+        let dependencies = merged.conda.iter().flat_map(|spec| &spec.dependencies);
+        requested.insert(subdir, dependencies.map(|dependency| dependency.spec.clone()).collect());
+    }
+    let skip_link_scripts = &image.skip_link_scripts;
+    Ok(native::Environment { prefix, lock, skip_link_scripts, layers: image.layers, requested })
 }
 
 /// Serialises a duration as seconds with milliseconds.

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use super::Built;
 use crate::docker::{self, Engine};
 use crate::oci::{self, Layout, Platform, archive};
+use crate::progress::Progress;
 
 /// A destination, as `--output` writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,12 +67,12 @@ impl Output {
     ///
     /// # Errors
     /// When the archive cannot be written or the engine not be used.
-    pub async fn put(&self, built: &Built, name: &str) -> Result<String, Error> {
+    pub async fn put(&self, built: &Built, name: &str, progress: &dyn Progress) -> Result<String, Error> {
         match self {
             Self::Layout(_) => Ok(format!("oci:{}@{}", built.layout.display(), built.digest)),
             Self::DockerArchive { file, reference } => {
                 let reference = reference.as_deref().unwrap_or(name);
-                write_archive(built, reference, file)?;
+                write_archive(built, reference, file, progress)?;
                 Ok(format!("docker-archive:{}:{reference}", file.display()))
             }
             Self::Docker { reference } => {
@@ -79,7 +80,7 @@ impl Output {
                 let folder = tempfile::tempdir_in(&built.layout)
                     .map_err(|source| Error::Write { path: built.layout.clone(), source })?;
                 let file = folder.path().join("image.tar");
-                write_archive(built, reference, &file)?;
+                write_archive(built, reference, &file, progress)?;
                 Engine::connect().await?.load_file(&file).await?;
                 Ok(reference.to_owned())
             }
@@ -88,14 +89,14 @@ impl Output {
 }
 
 /// Writes the archive beside `file` first, so that `file` is never half an image.
-fn write_archive(built: &Built, reference: &str, file: &Path) -> Result<(), Error> {
+fn write_archive(built: &Built, reference: &str, file: &Path, progress: &dyn Progress) -> Result<(), Error> {
     let layout = Layout::open(&built.layout)?;
     let image = layout.image(archive_platform(built)?)?;
     let failed = |source| Error::Write { path: file.to_owned(), source };
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let temporary = tempfile::Builder::new().prefix(".esker-").tempfile_in(folder).map_err(failed)?;
     let mut sink = BufWriter::with_capacity(1 << 20, temporary);
-    archive::write_docker_archive(&layout, &image, reference, &mut sink)?;
+    archive::write_docker_archive(&layout, &image, reference, &mut sink, progress)?;
     sink.flush().map_err(failed)?;
     let temporary = sink.into_inner().map_err(|error| failed(error.into_error()))?;
     let written: File = temporary.persist(file).map_err(|error| failed(error.error))?;

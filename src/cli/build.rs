@@ -74,7 +74,7 @@ pub async fn build(
     let mut places = Vec::new();
     let name = session.name_of(image);
     for output in if outputs.is_empty() { vec![Output::Layout(layout)] } else { outputs } {
-        places.push(output.put(&built, &name).await?);
+        places.push(output.put(&built, &name, ui).await?);
     }
     for platform in &built.platforms {
         ui.note(&format!(

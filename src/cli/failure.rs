@@ -198,7 +198,6 @@ fn of_pipeline(error: &pipeline::Error) -> Verdict {
         E::Project(error) => of_project(error),
         E::Channel(error) => of_channel(error),
         E::Lock(error) => of_lock(error),
-        E::Registry(error) => of_registry(error),
         E::Base(error) => of_base(error),
         E::Pins(error) => of_pins(error),
         E::Render(error) => of_render(error),
@@ -289,5 +288,115 @@ fn of_output(error: &output::Error) -> Verdict {
         E::Layout(error) => of_oci(error),
         E::Write { source, .. } => of_io(source),
         E::Docker(error) => of_docker(error),
+    }
+}
+
+fn of_registry(error: &registry::Error) -> Verdict {
+    use registry::Error as E;
+    match error {
+        E::Unreachable { .. } => hint(Kind::Environment, "check the network, or give `--base oci:DIR`"),
+        E::Denied { registry, .. } => hint(Kind::Environment, format!("log in first: `docker login {registry}`")),
+        E::NotFound { .. } => hint(Kind::Usage, "check the name and tag of the base"),
+        E::Credentials { .. } => plain(Kind::Usage),
+        E::NoPlatform { .. } => hint(Kind::Usage, "leave the platform out, or use another base"),
+        E::Store { source, .. } => of_oci(source),
+        E::Tls { .. } | E::Status { .. } | E::Malformed { .. } | E::Corrupt { .. } => plain(Kind::Environment),
+    }
+}
+
+fn of_base(error: &base::Error) -> Verdict {
+    use base::Error as E;
+    match error {
+        E::Registry { source, .. } => of_registry(source),
+        E::Image { source, .. } | E::Cache { source, .. } => of_oci(source),
+        E::NoPlatform { .. } | E::WrongArchitecture { .. } => {
+            hint(Kind::Usage, "use a base that has the platform, or build for another with `--platform`")
+        }
+        E::PinMismatch { .. } => {
+            hint(Kind::No, "if the base was meant to change, record its new digest with `--update-base`")
+        }
+        E::Offline { .. } => hint(Kind::Environment, "run once without `--offline`"),
+        E::Rootfs { .. } => hint(Kind::Usage, "a root file system is a tar archive, plain or compressed"),
+        E::Interrupted { .. } => plain(Kind::Environment),
+    }
+}
+
+fn of_pins(error: &pins::Error) -> Verdict {
+    match error {
+        pins::Error::Read { .. } => plain(Kind::Usage),
+        pins::Error::Invalid { .. } => hint(Kind::Usage, "restore `base-lock.yml`, or remove it to pin bases anew"),
+        pins::Error::Version { .. } => hint(Kind::Usage, "use a newer esker"),
+        pins::Error::Write { source } => of_oci(source),
+    }
+}
+
+fn of_lock(error: &lock::Error) -> Verdict {
+    use lock::Error as E;
+    match error {
+        E::Request(error) => of_project(error),
+        E::Fetch(error) => of_channel(error),
+        E::UnknownPackages { .. } => hint(Kind::No, "check the spelling, the channels, and whether this platform has it"),
+        E::Unsolvable { .. } => hint(
+            Kind::No,
+            "relax a version, keep a package off a platform with a selector (`# [linux64]`), or say in \
+             `virtual-packages.yml` what the machines have",
+        ),
+        E::HashChanged { .. } => {
+            hint(Kind::No, "the channel replaced a package, which it must not: find out why before locking it anew")
+        }
+        E::NoHash { .. } => plain(Kind::Environment),
+        E::Solver { .. } => plain(Kind::Environment),
+        E::PixiLock { .. } => hint(Kind::Usage, "remove it, or keep it in another folder"),
+        E::ChannelVariable { .. } => hint(Kind::Usage, "write the URL out, and keep credentials in a netrc"),
+        E::Channel { .. }
+        | E::ChannelSecret { .. }
+        | E::PipUnsupported { .. }
+        | E::Read { .. }
+        | E::ConflictMarker { .. }
+        | E::Format { .. } => plain(Kind::Usage),
+        E::Write { source, .. } => of_io(source),
+    }
+}
+
+fn of_native(error: &native::Error) -> Verdict {
+    use native::Error as E;
+    match error {
+        E::Packages(error) => of_channel(error),
+        E::Layout(error) => of_oci(error),
+        E::Archive { .. } => hint(Kind::Environment, "the download may be damaged: remove it from the cache, try again"),
+        E::LinkScript { package, .. } => hint(
+            Kind::No,
+            format!("if the image works without, add `{package}` to `skip-link-scripts` in `esker.yml`"),
+        ),
+        E::PipPackage { .. } => hint(Kind::Usage, "list it as a conda package"),
+        E::NoHostPython { subdir, .. } => hint(
+            Kind::Usage,
+            format!("add `{subdir}` to `lock-subdirs`: byte code is compiled by the lock's own Python for this machine"),
+        ),
+        E::NotLocked { .. } | E::LockedTwice { .. } => hint(Kind::Usage, "run `esker lock`"),
+        E::NoPython { .. } => hint(Kind::Usage, "add `python` to `environment.yml`"),
+        E::NoBase { .. } | E::Base { .. } | E::TooManyLayers { .. } => hint(Kind::Usage, "use another base"),
+        E::StorageFull { .. } => {
+            hint(Kind::Environment, "free some space, or put the cache elsewhere with `--cache-dir`")
+        }
+        E::Metadata { .. }
+        | E::OtherPackage { .. }
+        | E::Path { .. }
+        | E::Content { .. }
+        | E::Missing { .. }
+        | E::TooLarge { .. }
+        | E::Clash { .. }
+        | E::Placeholder { .. } => hint(Kind::No, "leave the package out, and tell its maintainers"),
+        E::Compiler { .. } | E::Write { .. } | E::Read { .. } | E::Cancelled => plain(Kind::Environment),
+    }
+}
+
+fn of_verify(error: &verify::Error) -> Verdict {
+    use verify::Error as E;
+    match error {
+        E::Image(error) => of_oci(error),
+        E::Runtime { source, .. } => (Kind::Environment, source.remedy()),
+        E::UnknownCheck { .. } => hint(Kind::Usage, "`esker verify --help` says how checks are named"),
+        E::Write { source, .. } => of_io(source),
     }
 }

@@ -32,7 +32,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<_> = args.into_iter().collect();
     // Before anything starts a thread: a process with threads cannot enter a user namespace.
     if args.get(1).is_some_and(|arg| arg == embedded::SUBCOMMAND) {
-        return embedded::runner_main(&args[2..]);
+        return embedded::runner_main(args.into_iter().skip(2));
     }
     let arguments = match Arguments::try_parse_from(args) {
         Ok(arguments) => arguments,

@@ -1,0 +1,136 @@
+//! `esker make`: all stages that are stale, in order.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::args::{MakeArgs, VerifyOptions};
+use super::build::{self, BuiltReport};
+use super::failure::Failure;
+use super::lock;
+use super::ui::{Ui, bytes};
+use super::verify;
+use crate::pipeline::{Locked, Session};
+use crate::progress::Progress;
+use crate::project::ImageSpec;
+use crate::verify::Report;
+
+#[derive(Serialize)]
+struct MakeReport {
+    schema: u32,
+    images: Vec<Made>,
+    seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Made {
+    locked: Locked,
+    built: BuiltReport,
+    verified: Verified,
+}
+
+#[derive(Serialize)]
+struct Verified {
+    /// Whether it had been verified before, and only its report was read.
+    already: bool,
+    packages_txt: std::path::PathBuf,
+    report: Report,
+    seconds: f64,
+}
+
+pub async fn run(args: &MakeArgs, session: &Session<'_>, ui: &Ui) -> Result<ExitCode, Failure> {
+    let start = Instant::now();
+    let names = lock::selected(&args.images, session)?;
+    let mut images: Vec<_> = session.project.images.values().collect();
+    // The project's order: parents before children.
+    images.retain(|image| names.iter().any(|named| named.name == image.name));
+    if images.len() > 1 && !args.build.output.is_empty() {
+        return Err(Failure::usage("`--output` names one place: give one image with it"));
+    }
+    let mut made = Vec::new();
+    for image in images {
+        made.push(make(image, args, session, ui).await?);
+    }
+    let report = MakeReport { schema: 1, images: made, seconds: seconds(start) };
+    ui.result(&report, human)?;
+    match verify::failed(&report.images.iter().map(|made| made.verified.report.clone()).collect::<Vec<_>>()) {
+        Some(failure) => Err(failure),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+async fn make(image: &ImageSpec, args: &MakeArgs, session: &Session<'_>, ui: &Ui) -> Result<Made, Failure> {
+    if let Some(root) = session.root_of(image) {
+        note_lock(&session.lock(root).await?, ui);
+    }
+    let locked = session.lock(image).await?;
+    note_lock(&locked, ui);
+    let built = build::build(image, &args.build, session, ui).await?;
+    let verified = prove(image, &built, &args.verify, session, ui).await?;
+    Ok(Made { locked, built, verified })
+}
+
+fn note_lock(locked: &Locked, ui: &Ui) {
+    ui.note(lock::human(locked).trim_end());
+}
+
+async fn prove(
+    image: &ImageSpec,
+    built: &BuiltReport,
+    options: &VerifyOptions,
+    session: &Session<'_>,
+    ui: &Ui,
+) -> Result<Verified, Failure> {
+    let start = Instant::now();
+    let packages_txt = session.relative(&image.packages_path());
+    let all = options.only.is_empty() && options.skip.is_empty();
+    let known = all.then(|| session.verified(image, built.built.digest, options.runtime.into())).flatten();
+    let already = known.is_some();
+    let report = match known {
+        Some(report) => report,
+        None => verify::verify(image, &built.built.layout, &[], options, session, ui).await?,
+    };
+    Ok(Verified { already, packages_txt, report, seconds: seconds(start) })
+}
+
+fn seconds(since: Instant) -> f64 {
+    (since.elapsed().as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+fn human(report: &MakeReport) -> String {
+    let images: String = report.images.iter().map(image_lines).collect();
+    format!("{images}done in {:.1} s\n", report.seconds)
+}
+
+fn image_lines(made: &Made) -> String {
+    let Made { locked, built, verified } = made;
+    let mut text = format!("{} {}\n", built.built.image, built.built.digest);
+    let state = |fresh, stale, seconds| if seconds < 0.05 { format!("{stale}") } else { format!("{fresh} in {seconds:.1} s") };
+    let lock_state = if locked.written.is_empty() { "unchanged" } else { "written" };
+    text.push_str(&format!("  lock: {}\n", state(lock_state, lock_state, locked.seconds.as_secs_f64())));
+    text.push_str(&format!("  build: {}\n", built.outputs.join(", ")));
+    for platform in &built.built.platforms {
+        text.push_str(&format!(
+            "    {} {}, {} to pull, {} unpacked, {} layers\n",
+            platform.platform,
+            platform.manifest,
+            bytes(platform.compressed_size),
+            bytes(platform.unpacked_size),
+            platform.layers
+        ));
+    }
+    text.push_str(&format!("    in {:.1} s\n", built.seconds));
+    let when = if verified.already { "before".to_owned() } else { format!("in {:.1} s", verified.seconds) };
+    text.push_str(&format!("  verify: {when}\n"));
+    for line in verify::human(&verified.report).lines().skip(1) {
+        text.push_str(&format!("  {line}\n"));
+    }
+    for platform in &verified.report.platforms {
+        for (name, value) in platform.checks.iter().flat_map(|check| &check.facts) {
+            text.push_str(&format!("    {}: {name} {value}\n", platform.platform));
+        }
+    }
+    text.push_str(&format!("  packages: {}\n", verified.packages_txt.display()));
+    text
+}
