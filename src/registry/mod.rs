@@ -162,3 +162,21 @@ fn check(url: &Url, bytes: &[u8], expected: Option<&str>) -> Result<()> {
     Mismatch::check((expected, size), (Digest::of(bytes), size))
         .map_err(|mismatch| Error::Corrupt { url: shown(url), mismatch })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_images() {
+        let client = Client::new(Options::default());
+        for (reference, address) in [
+            ("debian:bookworm", "https://registry-1.docker.io/v2/library/debian/manifests/x"),
+            ("quay.io/pangeo/base-image", "https://quay.io/v2/pangeo/base-image/manifests/x"),
+            ("localhost:5000/a/b/c", "http://localhost:5000/v2/a/b/c/manifests/x"),
+        ] {
+            let url = client.url(&reference.parse().unwrap(), &["manifests", "x"]).unwrap();
+            assert_eq!(url.as_str(), address);
+        }
+    }
+}
