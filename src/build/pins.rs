@@ -149,6 +149,8 @@ impl Pins {
 fn invalid(path: &Path, error: &serde_saphyr::Error) -> Error {
     let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let (line, column) = error.location().map_or((1, 1), |at| (number(at.line()), number(at.column())));
-    let place = Place { file: path.to_owned(), line, column };
-    Error::Invalid { place, message: error.without_snippet().to_string() }
+    let message = error.without_snippet().to_string();
+    // The place comes first here, where editors and people look for it.
+    let message = message.strip_suffix(&format!(" at line {line}, column {column}")).unwrap_or(&message).to_owned();
+    Error::Invalid { place: Place { file: path.to_owned(), line, column }, message }
 }

@@ -7,7 +7,7 @@ use oci_spec::image::{Descriptor, MediaType};
 use super::error::{Error, Result};
 use super::seen::Seen;
 use super::{BaseImage, BaseRequest};
-use crate::oci::{self, Digest, Document, Image, Layer, Layout, image, layout};
+use crate::oci::{self, Digest, Document, Image, Layout, image, layout};
 use crate::progress::{Progress, Task, Unit};
 use crate::registry::{self, Client};
 
@@ -99,7 +99,8 @@ impl Puller<'_> {
         let label = format!("pulling {} for {}", self.reference, image.platform);
         let task = Task::start(progress, &label, Some(image.compressed_size()), Unit::Bytes);
         let count = |bytes| task.advance(bytes);
-        let pulls = image.layers.iter().map(|layer: &Layer| self.blob(&layer.descriptor, &count));
+        // Collected: a stream over the closure itself could not move to another thread (rust-lang/rust#102211).
+        let pulls: Vec<_> = image.layers.iter().map(|layer| self.blob(&layer.descriptor, &count)).collect();
         futures::stream::iter(pulls).buffer_unordered(AT_ONCE).try_collect().await
     }
 
