@@ -55,6 +55,19 @@ impl Client {
         Ok(output.repodata)
     }
 
+    /// Names of all packages for `subdirs` and noarch; to suggest one that was meant.
+    ///
+    /// # Errors
+    /// As [`records`](Self::records).
+    pub async fn names(&self, channels: &[Channel], subdirs: &[Subdir]) -> Result<Vec<String>, Error> {
+        let platforms: Vec<Subdir> = subdirs.iter().copied().chain([Subdir::NoArch]).collect();
+        let found = self.gateway().names(channels.to_vec(), platforms).execute().await;
+        let found = found.map_err(|error| self.repodata_error(channels, Subdir::NoArch, error))?;
+        let mut names: Vec<String> = found.names.iter().map(|name| name.as_normalized().to_owned()).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
     fn repodata_error(&self, channels: &[Channel], subdir: Subdir, error: GatewayError) -> Error {
         let first = channels.first().map(|channel| &channel.base_url);
         let asked = |url: &Url| self.inner.mirrors.rewrite(url);
