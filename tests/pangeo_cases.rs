@@ -89,15 +89,16 @@ fn faults(folder: &Path) -> Vec<&'static str> {
     }
     let (ours, theirs) = (lock.to_conda_lock_yaml(), read(folder, "conda-lock.yml"));
     // From 2.5.8 on conda-lock orders packages, from 3.0 on their dependencies, too, as all versions after it do.
-    let same = match date(folder).as_str() {
-        ..="2024-08" => Lock::parse(Path::new("ours"), &ours).is_ok_and(|again| again == lock),
-        ..="2025-02" => sorted_lines(&ours) == sorted_lines(&theirs),
-        _ => ours == theirs,
+    let since = |day: &str| date(folder).as_str() >= day;
+    let same = match () {
+        () if since("2025-02") => ours == theirs,
+        () if since("2024-08") => sorted_lines(&ours) == sorted_lines(&theirs),
+        () => Lock::parse(Path::new("ours"), &ours).is_ok_and(|again| again == lock),
     };
     if !same {
         faults.push("conda-lock.yml is another");
     }
-    if date(folder).as_str() >= "2024-08" && !has_its_hash(folder, &lock) {
+    if since("2024-08") && !has_its_hash(folder, &lock) {
         faults.push("the content hash or the sources are others");
     }
     faults
