@@ -1,4 +1,94 @@
 //! conda channels over the network: one HTTP client with mirrors, credentials and retries; repodata through rattler's
 //! gateway; packages downloaded once, verified, kept.
 //!
-//! Mirrors change where bytes come from, never what is written down: locks keep canonical URLs.
+//! Mirrors change where bytes come from, never what is written down: everything here is asked for by its canonical URL,
+//! and only the last step before the wire (`transport`) looks a mirror up. Locks therefore keep canonical URLs.
+
+mod credentials;
+mod download;
+mod error;
+mod mirrors;
+mod repodata;
+mod transport;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use rattler_repodata_gateway::Gateway;
+use reqwest_middleware::ClientWithMiddleware;
+
+use crate::project::Mirror;
+
+pub use error::{Error, WrongHash};
+pub use repodata::Records;
+
+use mirrors::Mirrors;
+
+/// How channels are reached. Where credentials and caches lie is told, not found out: this module reads no environment.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Holds `packages/` and `repodata/`; made when needed. Several processes may share it.
+    pub cache_dir: PathBuf,
+    /// Where to fetch from instead of canonical prefixes.
+    pub mirrors: Vec<Mirror>,
+    /// Nothing is fetched: what is not in the cache or on a `file://` mirror is an error.
+    pub offline: bool,
+    /// Downloads at once.
+    pub jobs: usize,
+    /// Credentials as rattler and pixi keep them (`~/.rattler/credentials.json`, `RATTLER_AUTH_FILE`); may not exist.
+    pub auth_file: Option<PathBuf>,
+    /// Credentials as curl keeps them (`~/.netrc`, `NETRC`); may not exist.
+    pub netrc: Option<PathBuf>,
+}
+
+/// A way to channels: cheap to clone, clones share connections and what is known of repodata.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: Options,
+    mirrors: Mirrors,
+    http: ClientWithMiddleware,
+    gateway: Gateway,
+    /// One lock a file being downloaded, so that two tasks of this process do not fetch the same package twice.
+    downloading: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Options {
+    /// Options with nothing special: no mirrors, no credentials, eight downloads at once.
+    pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
+        Self { cache_dir: cache_dir.into(), mirrors: Vec::new(), offline: false, jobs: 8, auth_file: None, netrc: None }
+    }
+}
+
+impl Client {
+    /// Makes a client; nothing is fetched yet.
+    ///
+    /// # Errors
+    /// When a file of credentials cannot be read, or TLS cannot be set up.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        let mirrors = Mirrors::new(&options.mirrors);
+        let http = transport::client(&options, mirrors.clone())?;
+        let gateway = repodata::gateway(&options, &mirrors, http.clone());
+        Ok(Self { inner: Arc::new(Inner { options, mirrors, http, gateway, downloading: Mutex::default() }) })
+    }
+
+    /// The directory below which everything fetched is kept.
+    pub fn cache_dir(&self) -> &Path {
+        &self.inner.options.cache_dir
+    }
+
+    /// Whether nothing may be fetched.
+    pub fn is_offline(&self) -> bool {
+        self.inner.options.offline
+    }
+
+    /// rattler's gateway to repodata, over this client's connections, with its cache below
+    /// [`cache_dir`](Self::cache_dir).
+    pub fn gateway(&self) -> &Gateway {
+        &self.inner.gateway
+    }
+}

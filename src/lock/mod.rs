@@ -1,9 +1,33 @@
 //! What an environment is, exactly: solving it, keeping it, writing it down.
+//!
+//! A [`LockSpec`] is what an image asks for; [`solve`] answers it with a [`Lock`]; [`holds`] says, without any network,
+//! whether a lock still answers it. On disk a lock is conda-lock's `conda-lock.yml` and one explicit file a subdir, byte
+//! for byte as conda-lock 4 would write the same solution, so that whatever reads those reads ours.
+
+mod conda_lock_yaml;
+mod content_hash;
+mod error;
+mod explicit;
+mod favour;
+mod holds;
+mod read;
+mod solve;
+mod spec;
+mod spelling;
+mod virtual_packages;
+mod write;
+mod yaml;
 
 use std::collections::BTreeMap;
 
 use rattler_conda_types::Subdir;
 use url::Url;
+
+pub use error::{Error, Failure, UnknownPackage};
+pub use holds::{Stale, holds};
+pub use solve::solve;
+pub use spec::{LockSpec, SubdirSpec};
+pub use virtual_packages::VirtualPackage;
 
 /// The solved environment of one image, for all its subdirs: the content of `conda-lock.yml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,9 +92,19 @@ impl Lock {
     pub fn packages_for(&self, subdir: Subdir) -> impl Iterator<Item = &LockedPackage> {
         self.packages.iter().filter(move |package| package.subdir == subdir)
     }
+
+    /// Puts packages in conda-lock's order, which every [`Lock`] made here has.
+    fn sort(&mut self) {
+        self.packages.sort_by(|a, b| a.key().cmp(&b.key()));
+    }
 }
 
 impl LockedPackage {
+    /// conda-lock's order: conda before pip, then by name, then by subdir's name.
+    fn key(&self) -> (Manager, &str, &str, &str) {
+        (self.manager, &self.name, self.subdir.as_str(), &self.category)
+    }
+
     /// The archive's file name: the last part of the URL.
     pub fn file_name(&self) -> &str {
         self.url.path().rsplit('/').next().unwrap_or_default()

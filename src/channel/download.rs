@@ -1,0 +1,234 @@
+//! Packages: downloaded once, verified while they stream to disk, kept by their hash.
+//!
+//! A package lies at `packages/HASH/FILE` below the cache. It gets there by a rename from a sibling, after its hashes
+//! were found right, so whatever has that name is whole: a run killed at any time, or a second process doing the same,
+//! changes nothing.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use http::header;
+use rattler_digest::digest::Digest as _;
+use rattler_digest::{Md5, Sha256};
+use reqwest::{Response, StatusCode};
+use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
+use url::Url;
+
+use super::transport::{ATTEMPTS, backoff};
+use super::{Client, Error, WrongHash};
+use crate::lock::LockedPackage;
+use crate::progress::{Progress, Task, Unit};
+
+/// Partial downloads of killed runs are removed after this time: long enough for no download to be still at it.
+const STALE: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Client {
+    /// The archive of `package`, on disk, verified. A package in the cache is taken as it is.
+    ///
+    /// # Errors
+    /// When it cannot be had, or is not what the lock says; see [`Error`].
+    pub async fn package(&self, package: &LockedPackage) -> Result<PathBuf, Error> {
+        let path = self.package_path(package)?;
+        if path.is_file() {
+            return Ok(path);
+        }
+        let turn = self.turn(&path);
+        let _guard = turn.lock().await;
+        // Another task may have fetched it while this one waited.
+        if !path.is_file() {
+            self.download(package, &path).await?;
+        }
+        Ok(path)
+    }
+
+    /// The archives of `packages`, in their order; several are fetched at once.
+    ///
+    /// # Errors
+    /// The first failure to show up; see [`package`](Self::package).
+    pub async fn packages(&self, packages: &[&LockedPackage], progress: &dyn Progress) -> Result<Vec<PathBuf>, Error> {
+        let total = packages.len() as u64;
+        let task = Task::start(progress, "downloading packages", Some(total), Unit::Count);
+        let paths = stream::iter(packages)
+            .map(|package| async {
+                let path = self.package(package).await?;
+                task.advance(1);
+                Ok(path)
+            })
+            .buffered(self.inner.options.jobs.max(1))
+            .try_collect()
+            .await?;
+        Ok(paths)
+    }
+
+    /// Where `package` is, or will be, in the cache.
+    ///
+    /// # Errors
+    /// When the lock gives no hash, or its URL is no package's.
+    pub fn package_path(&self, package: &LockedPackage) -> Result<PathBuf, Error> {
+        let file_name = package.file_name();
+        if !(file_name.ends_with(".conda") || file_name.ends_with(".tar.bz2")) {
+            return Err(Error::NotAPackage { url: package.url.clone() });
+        }
+        let hash = package.sha256.as_ref().or(package.md5.as_ref());
+        let hash = hash.filter(|hash| hash.len() >= 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let hash = hash.ok_or_else(|| Error::NoHash { package: label(package) })?.to_ascii_lowercase();
+        Ok(self.cache_dir().join("packages").join(hash).join(file_name))
+    }
+
+    fn turn(&self, path: &Path) -> Arc<tokio::sync::Mutex<()>> {
+        let mut downloading = self.inner.downloading.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Arc::clone(downloading.entry(path.to_path_buf()).or_default())
+    }
+
+    async fn download(&self, package: &LockedPackage, path: &Path) -> Result<(), Error> {
+        let url = self.inner.mirrors.rewrite(&package.url);
+        if self.is_offline() && url.scheme() != "file" {
+            return Err(Error::Offline { what: package.file_name().to_owned() });
+        }
+        let folder = path.parent().expect("it was joined to its folder");
+        fs_err::create_dir_all(folder).map_err(|error| Error::cache(folder, error))?;
+        remove_stale(folder);
+        match self.download_to(package, &url, folder, path).await {
+            // Once more from the start: a proxy may have garbled it. Twice the same is the server's doing.
+            Err(Error::WrongHash(_)) => self.download_to(package, &url, folder, path).await,
+            other => other,
+        }
+    }
+
+    async fn download_to(&self, package: &LockedPackage, url: &Url, folder: &Path, path: &Path) -> Result<(), Error> {
+        let mut partial = Partial::new(folder).await?;
+        for attempt in 1.. {
+            match self.fetch(&package.url, url, &mut partial).await {
+                Ok(()) => break,
+                Err(Error::Truncated { .. } | Error::Connection { .. } | Error::Timeout { .. })
+                    if attempt < ATTEMPTS =>
+                {
+                    tokio::time::sleep(backoff(attempt + 1)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        partial.verify(package, url)?;
+        partial.keep(path).await
+    }
+
+    /// Fetches what `partial` lacks.
+    async fn fetch(&self, canonical: &Url, url: &Url, partial: &mut Partial) -> Result<(), Error> {
+        let mut request = self.inner.http.get(canonical.clone());
+        if partial.size > 0 {
+            request = request.header(header::RANGE, format!("bytes={}-", partial.size));
+        }
+        let response = request.send().await.map_err(|error| Error::request(url.clone(), error))?;
+        match response.status() {
+            StatusCode::PARTIAL_CONTENT if continues_at(&response, partial.size) => {}
+            // The server starts anew, or cannot continue.
+            StatusCode::OK => partial.restart().await?,
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
+                let received = partial.size;
+                partial.restart().await?;
+                return Err(Error::Truncated { url: url.clone(), received, expected: None });
+            }
+            status => return Err(Error::status(url.clone(), status)),
+        }
+        partial.take(response, url).await
+    }
+}
+
+fn continues_at(response: &Response, offset: u64) -> bool {
+    let range = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    range.is_some_and(|range| range.starts_with(&format!("bytes {offset}-")))
+}
+
+fn label(package: &LockedPackage) -> String {
+    format!("{} {}", package.name, package.version)
+}
+
+/// Removes what killed runs left. Best effort: whatever cannot be removed is only in the way of disk space.
+fn remove_stale(folder: &Path) {
+    let entries = fs_err::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().ends_with(".part")) {
+        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+        let age = modified.ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
+        if age.is_some_and(|age| age > STALE) {
+            drop(fs_err::remove_file(entry.path()));
+        }
+    }
+}
+
+/// A download in progress: a file next to where it will be, and the hashes of what is in it. Dropping it removes it.
+struct Partial {
+    path: tempfile::TempPath,
+    file: BufWriter<tokio::fs::File>,
+    sha256: Sha256,
+    md5: Md5,
+    size: u64,
+}
+
+impl Partial {
+    async fn new(folder: &Path) -> Result<Self, Error> {
+        let file = tempfile::Builder::new()
+            .suffix(".part")
+            .permissions(std::fs::Permissions::from_mode(0o644))
+            .tempfile_in(folder)
+            .map_err(|error| Error::cache(&folder.join("download"), error))?;
+        let (file, path) = file.into_parts();
+        let file = BufWriter::with_capacity(1 << 20, tokio::fs::File::from_std(file));
+        Ok(Self { path, file, sha256: Sha256::default(), md5: Md5::default(), size: 0 })
+    }
+
+    async fn restart(&mut self) -> Result<(), Error> {
+        let restarted = async {
+            self.file.flush().await?;
+            self.file.get_mut().set_len(0).await?;
+            self.file.rewind().await
+        };
+        restarted.await.map_err(|error| Error::cache(&self.path, error))?;
+        (self.sha256, self.md5, self.size) = (Sha256::default(), Md5::default(), 0);
+        Ok(())
+    }
+
+    /// Appends the body of `response`.
+    async fn take(&mut self, response: Response, url: &Url) -> Result<(), Error> {
+        let start = self.size;
+        let expected = response.content_length().map(|length| start + length);
+        let truncated = |received| Error::Truncated { url: url.clone(), received, expected };
+        let mut body = response.bytes_stream();
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.map_err(|error| match error.is_timeout() {
+                true => Error::reqwest(url.clone(), error),
+                false => truncated(self.size),
+            })?;
+            self.file.write_all(&chunk).await.map_err(|error| Error::cache(&self.path, error))?;
+            self.sha256.update(&chunk);
+            self.md5.update(&chunk);
+            self.size += chunk.len() as u64;
+        }
+        match expected {
+            Some(expected) if self.size < expected => Err(truncated(self.size)),
+            _ => Ok(()),
+        }
+    }
+
+    fn verify(&self, package: &LockedPackage, url: &Url) -> Result<(), Error> {
+        let sha256 = ("sha256", package.sha256.as_ref(), hex::encode(self.sha256.clone().finalize()));
+        let md5 = ("md5", package.md5.as_ref(), hex::encode(self.md5.clone().finalize()));
+        for (algorithm, expected, actual) in [sha256, md5] {
+            let Some(expected) = expected else { continue };
+            if !expected.eq_ignore_ascii_case(&actual) {
+                let (package, url, expected) = (label(package), url.clone(), expected.clone());
+                return Err(Error::WrongHash(Box::new(WrongHash { package, url, algorithm, expected, actual })));
+            }
+        }
+        Ok(())
+    }
+
+    async fn keep(mut self, path: &Path) -> Result<(), Error> {
+        // Errors of writes that are still queued show up here, not in the rename.
+        let flushed = self.file.flush().await;
+        flushed.map_err(|error| Error::cache(path, error))?;
+        self.path.persist(path).map_err(|error| Error::cache(path, error.error))
+    }
+}

@@ -1,0 +1,119 @@
+//! Records of packages, by name, through rattler's gateway (sharded, zstd or plain `repodata.json`, cached).
+
+use rattler_conda_types::{Channel, ChannelUrl, MatchSpec, PackageName, Subdir};
+use rattler_repodata_gateway::fetch::{CacheAction, FetchRepoDataError};
+use rattler_repodata_gateway::sparse::PackageFormatSelection;
+use rattler_repodata_gateway::{ChannelConfig, Gateway, GatewayError, RepoData, SourceConfig};
+use reqwest_middleware::ClientWithMiddleware;
+use url::Url;
+
+use super::error::chain;
+use super::mirrors::Mirrors;
+use super::{Client, Error, Options};
+
+/// Records of one subdir and noarch, one element a channel and subdir, channels in order of priority.
+pub type Records = Vec<RepoData>;
+
+pub(super) fn gateway(options: &Options, mirrors: &Mirrors, http: ClientWithMiddleware) -> Gateway {
+    let folder = options.cache_dir.join("repodata").join(mirrors.fingerprint());
+    let cache_action = if options.offline { CacheAction::ForceCacheOnly } else { CacheAction::CacheOrFetch };
+    let local = |from: Url| (from, SourceConfig::default());
+    Gateway::builder()
+        .with_client(http)
+        .with_package_cache(rattler_cache::package_cache::PackageCache::new(options.cache_dir.join("extracted")))
+        .with_cache_dir(folder)
+        .with_max_concurrent_requests(50)
+        .with_channel_config(ChannelConfig {
+            default: SourceConfig { cache_action, ..SourceConfig::default() },
+            // A mirror on disk can be read offline.
+            per_channel: mirrors.local_prefixes().map(local).collect(),
+        })
+        .finish()
+}
+
+impl Client {
+    /// All records of `names` and of everything they may depend on, for `subdir` and noarch.
+    ///
+    /// Only names are asked for, and both archive formats: given versions, or one format, the gateway drops records
+    /// before the solver sees them, and strict channel priority no longer holds.
+    ///
+    /// # Errors
+    /// When a channel cannot be reached or read. A channel without `subdir` is no error.
+    pub async fn records(
+        &self,
+        channels: &[Channel],
+        subdir: Subdir,
+        names: impl IntoIterator<Item = PackageName>,
+    ) -> Result<Records, Error> {
+        let specs = names.into_iter().map(|name| MatchSpec { name: name.into(), ..MatchSpec::default() });
+        let query = self
+            .gateway()
+            .query(channels.to_vec(), [subdir, Subdir::NoArch], specs)
+            .recursive(true)
+            .package_format_selection(PackageFormatSelection::Both);
+        let output = query.execute().await.map_err(|error| self.repodata_error(channels, subdir, error))?;
+        Ok(output.repodata)
+    }
+
+    /// Names of all packages for `subdirs` and noarch; to suggest one that was meant.
+    ///
+    /// # Errors
+    /// As [`records`](Self::records).
+    pub async fn names(&self, channels: &[Channel], subdirs: &[Subdir]) -> Result<Vec<String>, Error> {
+        let platforms: Vec<Subdir> = subdirs.iter().copied().chain([Subdir::NoArch]).collect();
+        let found = self.gateway().names(channels.to_vec(), platforms).execute().await;
+        let found = found.map_err(|error| self.repodata_error(channels, Subdir::NoArch, error))?;
+        let mut names: Vec<String> = found.names.iter().map(|name| name.as_normalized().to_owned()).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn repodata_error(&self, channels: &[Channel], subdir: Subdir, error: GatewayError) -> Error {
+        let first = channels.first().map(|channel| &channel.base_url);
+        let asked = |url: &Url| self.inner.mirrors.rewrite(url);
+        let channel_url = |channel: &ChannelUrl| asked(&Url::from(channel.clone()));
+        match (error, first) {
+            (GatewayError::SubdirNotFoundError(missing), _) => {
+                Error::NoChannel { url: channel_url(&missing.channel.base_url) }
+            }
+            (GatewayError::ReqwestError(error), Some(channel)) => {
+                let url = error.url().cloned().unwrap_or_else(|| channel_url(channel));
+                Error::reqwest(without_secrets(url), error)
+            }
+            (GatewayError::FetchRepoDataError(FetchRepoDataError::HttpError(error)), Some(channel)) => {
+                let url = error.url().cloned().unwrap_or_else(|| channel_url(channel));
+                Error::request(without_secrets(url), error)
+            }
+            (GatewayError::ReqwestMiddlewareError(error), Some(channel)) => {
+                Error::request(channel_url(channel), reqwest_middleware::Error::Middleware(error))
+            }
+            (GatewayError::FetchRepoDataError(FetchRepoDataError::NoCacheAvailable(url)), _) => {
+                Error::Offline { what: asked(&url).to_string() }
+            }
+            (error, _) => self.other_repodata_error(channels, subdir, error),
+        }
+    }
+
+    fn other_repodata_error(&self, channels: &[Channel], subdir: Subdir, error: GatewayError) -> Error {
+        let io = chain(&error).find_map(|cause| cause.downcast_ref::<std::io::Error>());
+        if let Some(full) = io.filter(|io| io.kind() == std::io::ErrorKind::StorageFull) {
+            let source = std::io::Error::new(full.kind(), full.to_string());
+            return Error::DiskFull { directory: self.cache_dir().to_path_buf(), source };
+        }
+        let channel = channels.iter().map(Channel::canonical_name).collect::<Vec<_>>().join("`, `");
+        Error::Repodata { channel, subdir, source: Box::new(error) }
+    }
+}
+
+/// `url` without a user's name, a password or a conda token (`/t/TOKEN/`).
+fn without_secrets(mut url: Url) -> Url {
+    // Neither setter fails on a URL with a host, and one without a host has no credentials.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    if let Some(rest) =
+        url.path().strip_prefix("/t/").and_then(|path| path.split_once('/')).map(|(_, rest)| rest.to_owned())
+    {
+        url.set_path(&rest);
+    }
+    url
+}

@@ -1,0 +1,339 @@
+//! Solving: records from channels, rattler's solver, one subdir beside the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::future;
+use rattler_conda_types::{
+    Channel, GenericVirtualPackage, MatchSpec, PackageName, PackageRecord, RepoDataRecord, Subdir,
+};
+use rattler_digest::{Md5, compute_file_digest};
+use rattler_solve::resolvo::Solver;
+use rattler_solve::{CancellationToken, ChannelPriority, SolveError, SolveStrategy, SolverImpl, SolverTask};
+
+use super::favour::favoured;
+use super::holds::{pip_name, satisfies, unanswered_pip};
+use super::spelling::Requirement;
+use super::{
+    Error, Failure, Lock, LockSpec, LockedChannel, LockedPackage, Manager, SubdirSpec, UnknownPackage, VirtualPackage,
+};
+use crate::channel::{Client, Records};
+use crate::progress::{Progress, Task, Unit};
+
+/// Solves `spec` for every subdir. Packages of `existing` stay where they can.
+///
+/// The answer depends on the channels' records, `spec` and `existing` alone: not on the machine, nor on the order in
+/// which packages are asked for.
+///
+/// # Errors
+/// [`Error::Unsolvable`] names every subdir without a solution; see [`Error`] for the rest.
+pub async fn solve(
+    spec: &LockSpec,
+    existing: Option<&Lock>,
+    client: &Client,
+    progress: &dyn Progress,
+) -> Result<Lock, Error> {
+    let channels = spec.resolved_channels()?;
+    let label = format!("solving {}", spec.image);
+    let task = Task::start(progress, &label, Some(spec.subdirs.len() as u64), Unit::Count);
+    let solves = spec.subdirs.iter().map(|subdir| async {
+        let solve = SubdirSolve { image: &spec.image, spec: subdir, existing, client, progress };
+        let outcome = solve.run(&channels).await?;
+        task.advance(1);
+        Ok::<_, Error>(outcome)
+    });
+    let outcomes = future::join_all(solves).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let packages = collect(spec, outcomes, &channels, client).await?;
+    let channel = |url: &String| LockedChannel { url: url.clone(), used_env_vars: Vec::new() };
+    let mut lock = Lock {
+        channels: spec.channels.iter().map(channel).collect(),
+        subdirs: spec.subdirs.iter().map(|subdir| subdir.subdir).collect(),
+        content_hash: spec.subdirs.iter().map(|subdir| (subdir.subdir, subdir.content_hash.clone())).collect(),
+        sources: spec.sources.clone(),
+        packages,
+    };
+    lock.sort();
+    Ok(lock)
+}
+
+/// What became of one subdir.
+enum Outcome {
+    Solved(Vec<LockedPackage>),
+    /// Names that no channel has.
+    Unknown(BTreeSet<String>),
+    Unsolvable(String),
+}
+
+/// Puts the subdirs' packages together, or their failures.
+async fn collect(
+    spec: &LockSpec,
+    outcomes: Vec<Outcome>,
+    channels: &[Channel],
+    client: &Client,
+) -> Result<Vec<LockedPackage>, Error> {
+    let unknown: Vec<&BTreeSet<String>> = outcomes
+        .iter()
+        .filter_map(|outcome| if let Outcome::Unknown(names) = outcome { Some(names) } else { None })
+        .collect();
+    let nowhere: BTreeSet<String> = match &unknown[..] {
+        [first, rest @ ..] if unknown.len() == outcomes.len() => {
+            first.iter().filter(|name| rest.iter().all(|names| names.contains(*name))).cloned().collect()
+        }
+        _ => BTreeSet::new(),
+    };
+    if !nowhere.is_empty() {
+        return Err(unknown_packages(spec, &nowhere, channels, client).await);
+    }
+    let (mut packages, mut failures) = (Vec::new(), Vec::new());
+    for (subdir, outcome) in spec.subdirs.iter().zip(outcomes) {
+        let explanation = match outcome {
+            Outcome::Solved(solved) => {
+                packages.extend(solved);
+                continue;
+            }
+            Outcome::Unknown(names) => missing_here(subdir, &names),
+            Outcome::Unsolvable(explanation) => explanation,
+        };
+        failures.push(Failure { subdir: subdir.subdir, explanation });
+    }
+    if failures.is_empty() { Ok(packages) } else { Err(Error::Unsolvable { image: spec.image.clone(), failures }) }
+}
+
+fn missing_here(spec: &SubdirSpec, names: &BTreeSet<String>) -> String {
+    let lines = spec.conda.iter().filter(|merged| names.contains(&merged.name)).map(|merged| {
+        let place = merged.dependencies.first().map_or(String::new(), |line| line.place.to_string());
+        format!("{place}: `{}` is not to be had for {}", merged.name, spec.subdir)
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+async fn unknown_packages(spec: &LockSpec, names: &BTreeSet<String>, channels: &[Channel], client: &Client) -> Error {
+    let subdirs: Vec<Subdir> = spec.subdirs.iter().map(|subdir| subdir.subdir).collect();
+    // A suggestion is a kindness: without one the error is the same.
+    let known = client.names(channels, &subdirs).await.unwrap_or_default();
+    let similar = |name: &str| {
+        let score = |known: &&String| strsim::jaro_winkler(name, known);
+        let best = known.iter().map(|known| (score(&known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
+        best.filter(|(score, _)| *score > 0.85).map(|(_, known)| known.clone())
+    };
+    let requested = spec.subdirs.iter().flat_map(|subdir| &subdir.conda);
+    let mut packages: BTreeMap<&str, UnknownPackage> = BTreeMap::new();
+    for merged in requested.filter(|merged| names.contains(&merged.name)) {
+        let Some(line) = merged.dependencies.first() else { continue };
+        packages.entry(&merged.name).or_insert_with(|| UnknownPackage {
+            name: merged.name.clone(),
+            place: line.place.clone(),
+            similar: similar(&merged.name),
+        });
+    }
+    Error::UnknownPackages { image: spec.image.clone(), packages: packages.into_values().collect() }
+}
+
+/// One subdir to be solved.
+struct SubdirSolve<'a> {
+    image: &'a str,
+    spec: &'a SubdirSpec,
+    existing: Option<&'a Lock>,
+    client: &'a Client,
+    progress: &'a dyn Progress,
+}
+
+impl SubdirSolve<'_> {
+    async fn run(&self, channels: &[Channel]) -> Result<Outcome, Error> {
+        let pip = self.kept_pip()?;
+        let roots: Vec<PackageName> = self.spec.root_names().iter().filter_map(|name| name.parse().ok()).collect();
+        let real = roots.into_iter().filter(|name| !name.as_normalized().starts_with("__"));
+        let records = Arc::new(self.client.records(channels, self.spec.subdir, real).await?);
+        let unknown = self.unknown(&records);
+        if !unknown.is_empty() {
+            return Ok(Outcome::Unknown(unknown));
+        }
+        let solution = match self.solution(records).await? {
+            Ok(solution) => solution,
+            Err(explanation) => return Ok(Outcome::Unsolvable(explanation)),
+        };
+        let mut packages = Vec::with_capacity(solution.len() + pip.len());
+        for record in &solution {
+            packages.push(self.locked(record).await?);
+        }
+        packages.extend(pip);
+        Ok(Outcome::Solved(packages))
+    }
+
+    /// The requested names that no record has.
+    fn unknown(&self, records: &Records) -> BTreeSet<String> {
+        let known: BTreeSet<&str> = records
+            .iter()
+            .flat_map(|data| data.iter())
+            .map(|record| record.package_record.name.as_normalized())
+            .collect();
+        let names = self.spec.root_names().into_iter();
+        names.filter(|name| !name.starts_with("__") && !known.contains(name.as_str())).collect()
+    }
+
+    /// Runs the solver, on a thread of its own. The inner error is its explanation of why there is no solution.
+    async fn solution(&self, records: Arc<Records>) -> Result<Result<Vec<RepoDataRecord>, String>, Error> {
+        let keep = match self.existing {
+            Some(lock) => favoured(lock, self.spec.subdir, &records)?,
+            None => super::favour::Favoured { records: Vec::new(), gone: Vec::new() },
+        };
+        for gone in &keep.gone {
+            self.progress.note(&format!("`{gone}` is no longer offered for {}", self.spec.subdir));
+        }
+        let specs = self.ordered_specs();
+        let virtual_packages: Vec<_> = self.spec.virtual_packages.iter().filter_map(VirtualPackage::generic).collect();
+        let cancel = CancelOnDrop(CancellationToken::new());
+        let token = cancel.0.clone();
+        let run = move || run_solver(&records, &keep.records, specs, virtual_packages, token);
+        let solved = tokio::task::spawn_blocking(run).await.map_err(|panic| self.solver_error(panic.to_string()))?;
+        let solution = match solved {
+            Ok(solution) => solution,
+            Err(SolveError::Unsolvable(reasons)) => return Ok(Err(reasons.join("\n"))),
+            Err(error) => return Err(self.solver_error(error.to_string())),
+        };
+        let checked: Vec<&PackageRecord> = solution.iter().map(|record| &record.package_record).collect();
+        PackageRecord::validate(checked).map_err(|error| self.solver_error(error.to_string()))?;
+        Ok(Ok(solution))
+    }
+
+    fn solver_error(&self, reason: String) -> Error {
+        Error::Solver { image: self.image.to_owned(), subdir: self.spec.subdir, reason }
+    }
+
+    /// All specs, in an order that the order of lines has no part in, because the solver's answer depends on it: first
+    /// what the lock before does not answer, then what is new, then the rest, each alphabetically.
+    fn ordered_specs(&self) -> Vec<MatchSpec> {
+        let locked = |name: &str| {
+            let packages = self.existing.into_iter().flat_map(|lock| lock.packages_for(self.spec.subdir));
+            packages.into_iter().find(|package| package.manager == Manager::Conda && package.name == name)
+        };
+        let mut specs: Vec<(u8, String, String, MatchSpec)> = Vec::new();
+        for root in self.spec.roots() {
+            let name = root.spec.name.as_exact().map_or("", |name| name.as_normalized()).to_owned();
+            let rank = match locked(&name) {
+                Some(package) if !satisfies(&root.spec, package) => 0,
+                None => 1,
+                Some(_) => 2,
+            };
+            specs.push((rank, name, root.dependency.spec.clone(), root.spec));
+        }
+        for name in self.spec.root_names() {
+            if let (true, Ok(parsed)) =
+                (self.spec.conda.iter().all(|spec| spec.name != name), name.parse::<PackageName>())
+            {
+                specs.push((2, name, String::new(), MatchSpec { name: parsed.into(), ..MatchSpec::default() }));
+            }
+        }
+        specs.sort_by(|a, b| (a.0, &a.1, &a.2).cmp(&(b.0, &b.1, &b.2)));
+        specs.into_iter().map(|(.., spec)| spec).collect()
+    }
+
+    /// The locked pip packages, if they answer all that is asked of pip.
+    fn kept_pip(&self) -> Result<Vec<LockedPackage>, Error> {
+        if self.spec.pip.is_empty() {
+            return Ok(Vec::new());
+        }
+        let locked = self.existing.into_iter().flat_map(|lock| lock.packages_for(self.spec.subdir));
+        let pip: BTreeMap<String, &LockedPackage> = locked
+            .filter(|package| package.manager == Manager::Pip)
+            .map(|package| (pip_name(&package.name), package))
+            .collect();
+        if let Some(line) = unanswered_pip(self.spec, &pip).next() {
+            return Err(Error::PipUnsupported { place: line.place.clone(), requirement: line.spec.clone() });
+        }
+        Ok(pip.into_values().cloned().collect())
+    }
+
+    async fn locked(&self, record: &RepoDataRecord) -> Result<LockedPackage, Error> {
+        let package = &record.package_record;
+        let mut locked = LockedPackage {
+            name: package.name.as_normalized().to_owned(),
+            version: package.version.as_str().into_owned(),
+            manager: Manager::Conda,
+            subdir: self.spec.subdir,
+            dependencies: dependencies(&package.depends),
+            url: record.url.clone(),
+            md5: package.md5.map(hex::encode),
+            sha256: package.sha256.map(hex::encode),
+            category: self.category(package.name.as_normalized()),
+            optional: false,
+        };
+        locked.optional = locked.category != "main";
+        if locked.md5.is_none() {
+            locked.md5 = Some(self.computed_md5(&locked).await?);
+        }
+        Ok(locked)
+    }
+
+    /// The category of a requested package; `main` for what it brings along.
+    fn category(&self, name: &str) -> String {
+        let spec = self.spec.conda.iter().find(|spec| spec.name == name);
+        spec.map_or("main", |spec| spec.category.as_str()).to_owned()
+    }
+
+    /// The MD5 that conda-lock's format demands and the channel does not tell, from the package itself.
+    async fn computed_md5(&self, package: &LockedPackage) -> Result<String, Error> {
+        if package.sha256.is_none() {
+            return Err(Error::NoHash { url: Box::new(package.url.clone()) });
+        }
+        let path = self.client.package(package).await?;
+        let file = path.clone();
+        let digest = tokio::task::spawn_blocking(move || compute_file_digest::<Md5>(file)).await;
+        let digest = digest.map_err(|panic| self.solver_error(panic.to_string()))?;
+        digest.map(hex::encode).map_err(|source| Error::Read { path, source })
+    }
+}
+
+/// Stops the solver when nobody waits for it any more.
+struct CancelOnDrop(CancellationToken);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+fn run_solver(
+    records: &Records,
+    favoured: &[Arc<RepoDataRecord>],
+    specs: Vec<MatchSpec>,
+    virtual_packages: Vec<GenericVirtualPackage>,
+    cancel: CancellationToken,
+) -> Result<Vec<RepoDataRecord>, SolveError> {
+    let task = SolverTask {
+        locked_packages: favoured.iter().map(AsRef::as_ref).collect(),
+        virtual_packages,
+        specs,
+        channel_priority: ChannelPriority::Strict,
+        strategy: SolveStrategy::Highest,
+        cancellation_token: Some(cancel),
+        ..records.iter().map(|data| data.iter()).collect()
+    };
+    Solver.solve(task).map(|result| result.records)
+}
+
+/// Requirements of a record as a lock has them: names, and the version part of each.
+fn dependencies(depends: &[String]) -> BTreeMap<String, String> {
+    let mut versions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for requirement in depends.iter().map(|depend| Requirement::parse(depend)) {
+        let known = versions.entry(requirement.name).or_default();
+        known.extend(Some(requirement.version).filter(|version| !version.is_empty()));
+    }
+    let joined = |versions: BTreeSet<String>| versions.into_iter().collect::<Vec<_>>().join(",");
+    versions.into_iter().map(|(name, versions)| (name, joined(versions))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dependencies_keep_the_version_only() {
+        let depends = ["python_abi 3.12.* *_cp312", "a >=1,<2", "b", "a !=1.5", "c 1.2 h_0", "__glibc >=2.17,<3.0.a0"];
+        let found = dependencies(&depends.map(str::to_owned));
+        let found: Vec<(&str, &str)> = found.iter().map(|(name, version)| (name.as_str(), version.as_str())).collect();
+        let expected =
+            [("__glibc", ">=2.17,<3.0.a0"), ("a", "!=1.5,>=1,<2"), ("b", ""), ("c", "1.2"), ("python_abi", "3.12.*")];
+        assert_eq!(found, expected);
+    }
+}
