@@ -41,7 +41,10 @@ fn serve() {
         if fault == "deaf" {
             std::thread::sleep(Duration::from_secs(100));
         }
-        let authorised = request.headers().iter().any(|h| h.field.equiv("Authorization") && h.value == format!("token {token}").as_str());
+        let authorised = request
+            .headers()
+            .iter()
+            .any(|h| h.field.equiv("Authorization") && h.value == format!("token {token}").as_str());
         let (code, body) = match request.url() {
             "/api/status" if fault != "open" && (!authorised || fault == "closed") => (403, "{}"),
             "/api/status" if fault == "vague" => (200, "{}"),

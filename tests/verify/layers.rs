@@ -151,7 +151,8 @@ async fn a_choice_of_checks_is_no_leave_to_publish() {
 
 #[tokio::test]
 async fn a_platform_that_cannot_run_is_looked_at_and_not_called_passed() {
-    let Some(foreign) = Platform::ALL.into_iter().find(|p| esker::verify::runtime::embedded::can_run(*p).is_err()) else {
+    let Some(foreign) = Platform::ALL.into_iter().find(|p| esker::verify::runtime::embedded::can_run(*p).is_err())
+    else {
         println!("skipped: every platform runs here");
         return;
     };

@@ -70,7 +70,8 @@ impl Model {
         model.put("etc/passwd", Some(passwd), 0o644, 0);
         let login = "export PATH=$NB_PYTHON_PREFIX/bin:$CONDA_DIR/bin:$PATH # what conda's hook does\n";
         model.put("etc/profile.d/init_conda.sh", Some(login), 0o644, 0);
-        model.put("etc/profile", Some(". /etc/profile.d/init_conda.sh\n"), 0o644, 0);
+        // Debian's begins like this, too.
+        model.put("etc/profile", Some("PATH=/usr/bin:/bin\n. /etc/profile.d/init_conda.sh\n"), 0o644, 0);
         model.put("srv/start", Some(START), 0o755, 1000);
         model.put("srv/conda/.condarc", Some("channels: [conda-forge]\n"), 0o644, 1000);
         let dask = "labextension:\n  factory:\n    class: LocalCluster\n";
@@ -82,15 +83,19 @@ impl Model {
     /// Whole, and able to run programs of this machine.
     pub fn running() -> Self {
         let mut model = Self::new();
+        model.add(tiny::fill);
+        model
+    }
+
+    /// Adds the files that `fill` puts into a directory, except where there are some.
+    pub fn add(&mut self, fill: impl FnOnce(&Path)) {
         let root = tempfile::tempdir().unwrap();
-        tiny::fill(root.path());
-        tiny::add_program(root.path(), &std::env::current_exe().unwrap(), "/opt/tests");
+        fill(root.path());
         for entry in walkdir::WalkDir::new(root.path()).min_depth(1).into_iter().map(Result::unwrap) {
             let path = entry.path().strip_prefix(root.path()).unwrap().to_str().unwrap().to_owned();
             let content = entry.file_type().is_file().then(|| fs_err::read(entry.path()).unwrap());
-            model.files.entry(path).or_insert(File { content, mode: 0o755, owner: 0 });
+            self.files.entry(path).or_insert(File { content, mode: 0o755, owner: 0 });
         }
-        model
     }
 
     pub fn put(&mut self, path: &str, content: Option<&str>, mode: u32, owner: u64) {
@@ -166,7 +171,8 @@ impl Model {
                 .build()
                 .unwrap();
             let mut descriptor = layout.put_json(MediaType::ImageManifest, &manifest).unwrap();
-            let platform = PlatformBuilder::default().os("linux").architecture(platform.architecture()).build().unwrap();
+            let platform =
+                PlatformBuilder::default().os("linux").architecture(platform.architecture()).build().unwrap();
             descriptor.set_platform(Some(platform));
             descriptor
         });
@@ -250,13 +256,7 @@ pub fn lock(packages: &[(&str, &str)]) -> Lock {
     };
     let subdirs = vec![Subdir::Linux64, Subdir::LinuxAarch64];
     let all = subdirs.iter().flat_map(|subdir| packages.iter().map(|(name, version)| package(*subdir, name, version)));
-    Lock {
-        channels: Vec::new(),
-        content_hash: BTreeMap::new(),
-        sources: Vec::new(),
-        packages: all.collect(),
-        subdirs,
-    }
+    Lock { channels: Vec::new(), content_hash: BTreeMap::new(), sources: Vec::new(), packages: all.collect(), subdirs }
 }
 
 fn config() -> Value {

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::fake_jupyter;
 use crate::model::Model;
+use crate::tiny;
 
 type Break = fn(&mut Model);
 
@@ -31,8 +32,10 @@ const MUTATIONS: &[(&[&str], Break)] = &[
     (&["entrypoint.pangeo-scratch"], |m| m.edit("srv/start", "-n \"$PANGEO_SCRATCH_PREFIX\" && ", "")),
     (&["entrypoint.pangeo-scratch"], |m| m.edit("srv/start", " && -n \"$JUPYTERHUB_USER\"", "")),
     (&["entrypoint.pangeo-scratch"], |m| m.edit("srv/start", "USER/\"", "USER\"")),
-    (&["entrypoint.login-shell"], |m| m.edit("etc/profile.d/init_conda.sh", "export PATH=", "export PATH=/nowhere # ")),
-    (&["hub.empty-home"], |m| m.edit("srv/start", "exec", "touch ~/.started; exec")),
+    (&["entrypoint.login-shell"], |m| {
+        m.edit("etc/profile.d/init_conda.sh", "export", "[[ $0 == /srv/start ]] && export")
+    }),
+    (&["hub.empty-home"], |m| m.edit("srv/start", "exec", ": > ~/.started; exec")),
     (&["hub.singleuser"], |m| m.program("jupyterhub-singleuser", "exit 1")),
     (&["hub.binder"], |m| m.program("python3", "echo None")),
     (&["dask.commands"], |m| m.program("dask-worker", "exit 1")),
@@ -60,7 +63,18 @@ fn running_model() -> Model {
     for name in ["dask-scheduler", "dask-worker", "jupyterhub-singleuser"] {
         model.program(name, "[[ $* == --version ]]");
     }
+    model
+}
+
+/// The same with a server, which is large.
+pub fn serving_model() -> Model {
+    let mut model = running_model();
     model.program("jupyter", fake_jupyter::SCRIPT);
+    model.add(|root| {
+        tiny::add_program(root, &std::env::current_exe().unwrap(), "/opt/tests");
+        // Most of it is for debuggers, and takes seconds to store, unpack and hash. It works with that, too.
+        drop(std::process::Command::new("strip").arg(root.join("opt/tests")).output());
+    });
     model
 }
 
@@ -70,7 +84,7 @@ fn check<'a>(report: &'a Report, name: &str) -> &'a CheckReport {
 
 #[tokio::test]
 async fn everything_passes_and_the_server_is_described() {
-    let model = running_model();
+    let model = serving_model();
     let verification = model.verify_with(RuntimeKind::Embedded).await.unwrap();
     let report = verification.report;
     assert_eq!(report.failures().collect::<Vec<_>>(), []);
@@ -98,7 +112,7 @@ async fn each_check_notices_what_it_is_for() {
 #[tokio::test]
 async fn each_fault_of_a_server_is_told() {
     for (fault, reason) in fake_jupyter::FAULTS {
-        let mut model = running_model();
+        let mut model = serving_model();
         model.selection.only = vec!["jupyter.server".into()];
         model.variable("FAKE", fault);
         model.timeout = Duration::from_secs(2);

@@ -57,8 +57,10 @@ impl Server {
         let running = scene.runtime.start(&command.over_empty_home().reachable_at(listen.port())).await?;
         let address = running.address.unwrap_or(listen);
         // Neither a proxy nor a redirect could be meant for a server on this machine.
-        let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(ANSWER);
-        Ok(Self { running, address, client: client.build().map_err(|error| Error::Client(Box::new(error)))? })
+        let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+        let client =
+            client.timeout(ANSWER.min(scene.timeout)).build().map_err(|error| Error::Client(Box::new(error)))?;
+        Ok(Self { running, address, client })
     }
 
     async fn get(&self, path: &str, token: Option<&str>) -> reqwest::Result<(u16, String)> {
@@ -78,9 +80,7 @@ impl Server {
                 Ok((200, status)) => return Ok(status),
                 Ok((code, _)) => return Err(format!("/api/status answers {code} to the token")),
                 Err(_) if self.running.has_ended() => return Err("the server ended by itself".to_owned()),
-                Err(error) if begin.elapsed() > timeout => {
-                    return Err(format!("no answer in {} s: {error}", timeout.as_secs()));
-                }
+                Err(_) if begin.elapsed() > timeout => return Err(format!("no answer in {} s", timeout.as_secs())),
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
         }
