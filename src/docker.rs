@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bollard::container::LogOutput;
+use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::models::{ContainerCreateBody, HostConfig, PortBinding};
 use bollard::query_parameters::{
-    ImportImageOptions, KillContainerOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
+    AttachContainerOptionsBuilder, ImportImageOptions, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
     RemoveImageOptions,
 };
 use bytes::Bytes;
@@ -58,6 +58,25 @@ pub enum Error {
         /// The container.
         container: String,
     },
+}
+
+/// The outputs of a container.
+pub struct Outputs {
+    attached: AttachContainerResults,
+}
+
+impl Outputs {
+    /// Passes them on until the container ends.
+    pub async fn copy(mut self, stdout: impl Fn(&[u8]), stderr: impl Fn(&[u8])) {
+        while let Some(Ok(output)) = self.attached.output.next().await {
+            match output {
+                LogOutput::StdErr { message } => stderr(&message),
+                LogOutput::StdOut { message } | LogOutput::StdIn { message } | LogOutput::Console { message } => {
+                    stdout(&message);
+                }
+            }
+        }
+    }
 }
 
 /// Where [`Engine::load_written`] takes an archive from.
@@ -217,18 +236,15 @@ impl Engine {
         address.ok_or_else(|| Error::NoPort { container: id.to_owned() })
     }
 
-    /// Passes the container's outputs to `stdout` and `stderr`, until it ends.
-    pub async fn follow_logs(&self, id: &str, stdout: impl Fn(&[u8]), stderr: impl Fn(&[u8])) {
-        let options = LogsOptionsBuilder::new().follow(true).stdout(true).stderr(true).build();
-        let mut logs = std::pin::pin!(self.docker.logs(id, Some(options)));
-        while let Some(Ok(output)) = logs.next().await {
-            match output {
-                LogOutput::StdErr { message } => stderr(&message),
-                LogOutput::StdOut { message } | LogOutput::StdIn { message } | LogOutput::Console { message } => {
-                    stdout(&message);
-                }
-            }
-        }
+    /// Listens to a container's outputs. To be called before it starts: the engine's logs can lack the end of what a
+    /// short program printed.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub async fn attach(&self, id: &str) -> Result<Outputs, Error> {
+        let options = AttachContainerOptionsBuilder::new().stream(true).stdout(true).stderr(true).build();
+        let attached = self.docker.attach_container(id, Some(options)).await;
+        attached.map(|attached| Outputs { attached }).map_err(refused("attach to the container"))
     }
 
     /// Waits until the container ends, and returns its exit code: 128 and more for signals.

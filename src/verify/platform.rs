@@ -99,7 +99,9 @@ impl Bench<'_> {
         let finding = match self.obstacle(check) {
             Some(reason) => Outcome::not_run(reason).into(),
             None => match self.find(check).await {
-                Err(runtime::Error::Setup { step, source }) => Outcome::failed(format!("cannot {step}: {source}")).into(),
+                Err(runtime::Error::Setup { step, source }) => {
+                    Outcome::failed(format!("cannot {step}: {source}")).into()
+                }
                 other => other?,
             },
         };

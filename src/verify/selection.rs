@@ -59,7 +59,10 @@ mod tests {
     #[test]
     fn groups_and_names_choose() {
         assert_eq!(chosen(&Selection::default()).len(), ALL.len());
-        assert_eq!(chosen(&selection(&["dask", "hub.binder"], &["dask.commands"])), ["hub.binder", "dask.gateway-preload"]);
+        assert_eq!(
+            chosen(&selection(&["dask", "hub.binder"], &["dask.commands"])),
+            ["hub.binder", "dask.gateway-preload"]
+        );
     }
 
     #[test]

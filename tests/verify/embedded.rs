@@ -260,5 +260,13 @@ mod containers {
         esker.kill().unwrap();
         esker.wait().unwrap();
         eventually("the programs are killed", || processes_with(&marker).is_empty());
+        // What stays on disk is removed by the next that comes, which leaves alone what is in use.
+        let left = || fs_err::read_dir(work.path()).unwrap().count();
+        assert_eq!(left(), 1);
+        let first = tiny::image(work.path());
+        assert_eq!(left(), 1);
+        let second = tiny::image(work.path());
+        assert_eq!(left(), 2);
+        drop((first, second));
     }
 }

@@ -13,19 +13,24 @@ pub fn esker() -> PathBuf {
     std::env::var_os("ESKER_TEST_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_esker").into(), PathBuf::from)
 }
 
+/// Puts a program of this machine, and the libraries it loads, into `root`.
+pub fn add_program(root: &Path, from: &Path, to: &str) {
+    let real = fs_err::canonicalize(from).unwrap();
+    let listing = Command::new("ldd").arg(&real).output().unwrap().stdout;
+    let listing = String::from_utf8(listing).unwrap();
+    // `libc.so.6 => /lib/…/libc.so.6 (0x…)` and `/lib64/ld-linux-x86-64.so.2 (0x…)`.
+    let libraries = listing.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from);
+    for (from, to) in libraries.map(|library| (library.clone(), library)).chain([(real, to.into())]) {
+        let to = root.join(to.strip_prefix("/").unwrap());
+        fs_err::create_dir_all(to.parent().unwrap()).unwrap();
+        fs_err::copy(fs_err::canonicalize(from).unwrap(), to).unwrap();
+    }
+}
+
 /// Fills `root` with the tiny file system.
 pub fn fill(root: &Path) {
     for program in PROGRAMS {
-        let real = fs_err::canonicalize(program).unwrap();
-        let listing = Command::new("ldd").arg(&real).output().unwrap().stdout;
-        let listing = String::from_utf8(listing).unwrap();
-        // `libc.so.6 => /lib/…/libc.so.6 (0x…)` and `/lib64/ld-linux-x86-64.so.2 (0x…)`.
-        let libraries = listing.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from);
-        for (from, to) in libraries.map(|library| (library.clone(), library)).chain([(real, program.into())]) {
-            let to = root.join(to.strip_prefix("/").unwrap());
-            fs_err::create_dir_all(to.parent().unwrap()).unwrap();
-            fs_err::copy(fs_err::canonicalize(from).unwrap(), to).unwrap();
-        }
+        add_program(root, Path::new(program), program);
     }
     for directory in ["etc", "home/jovyan", "srv"] {
         fs_err::create_dir_all(root.join(directory)).unwrap();

@@ -41,7 +41,11 @@ pub fn environment(subject: &Subject<'_>) -> Outcome {
 pub fn path(subject: &Subject<'_>) -> Outcome {
     let path = subject.container.variable("PATH").unwrap_or_default();
     let begins = path.strip_prefix(PATH).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
-    if begins { Outcome::Passed } else { Outcome::failed(format!("PATH is `{path}`, which does not begin with `{PATH}`")) }
+    if begins {
+        Outcome::Passed
+    } else {
+        Outcome::failed(format!("PATH is `{path}`, which does not begin with `{PATH}`"))
+    }
 }
 
 pub fn entrypoint(subject: &Subject<'_>) -> Outcome {
@@ -90,6 +94,7 @@ pub fn labels(subject: &Subject<'_>) -> Outcome {
         None => Some(format!("{name} is not set")),
     });
     let source = labels.get(SOURCE_LABEL).is_none_or(String::is_empty);
-    let source = (source && !subject.spec.labels.contains_key(SOURCE_LABEL)).then(|| format!("{SOURCE_LABEL} is not set"));
+    let source =
+        (source && !subject.spec.labels.contains_key(SOURCE_LABEL)).then(|| format!("{SOURCE_LABEL} is not set"));
     Outcome::of_faults("labels are missing or different", asked.chain(source).collect())
 }

@@ -22,7 +22,7 @@ pub fn root(subject: &Subject<'_>) -> Outcome {
 }
 
 pub fn packages_txt(subject: &Subject<'_>) -> Outcome {
-    let locked = TEMP(subject);
+    let locked = subject.lock.packages_txt(subject.platform().subdir());
     let installed = packages_txt_of(&subject.installed, subject.platform());
     let only_in = |one: &str, other: &str, place: &str| -> Vec<String> {
         let other: BTreeSet<_> = other.lines().collect();
@@ -65,9 +65,4 @@ fn differences(locked: &LockedPackage, installed: &Installed) -> Vec<String> {
         _ => expect("md5", locked.md5.as_deref(), installed.md5.as_deref()),
     }
     faults
-}
-
-fn TEMP(subject: &Subject<'_>) -> String {
-    let records = conda_packages(subject.lock, subject.platform()).map(|p| (p.name.clone(), Installed { name: p.name.clone(), version: p.version.clone(), ..Installed::default() }));
-    packages_txt_of(&Prefix { packages: records.collect(), broken: vec![] }, subject.platform())
 }

@@ -31,8 +31,11 @@ async fn try_server(scene: &Scene<'_>, spelling: &str) -> Result<Finding, Error>
         Ok(status) => server.judge(&status, began.elapsed()).await,
         Err(reason) => Err(reason),
     };
-    server.stop(judged).await
+    server.stop(judged, GRACE.min(scene.timeout)).await
 }
+
+/// What was learned from a server that answers as it should, or what it does wrong.
+type Judged = Result<Vec<(&'static str, String)>, String>;
 
 struct Server {
     running: Running,
@@ -54,8 +57,10 @@ impl Server {
         let running = scene.runtime.start(&command.over_empty_home().reachable_at(listen.port())).await?;
         let address = running.address.unwrap_or(listen);
         // Neither a proxy nor a redirect could be meant for a server on this machine.
-        let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(ANSWER);
-        Ok(Self { running, address, client: client.build().map_err(|error| Error::Client(Box::new(error)))? })
+        let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+        let client =
+            client.timeout(ANSWER.min(scene.timeout)).build().map_err(|error| Error::Client(Box::new(error)))?;
+        Ok(Self { running, address, client })
     }
 
     async fn get(&self, path: &str, token: Option<&str>) -> reqwest::Result<(u16, String)> {
@@ -75,15 +80,13 @@ impl Server {
                 Ok((200, status)) => return Ok(status),
                 Ok((code, _)) => return Err(format!("/api/status answers {code} to the token")),
                 Err(_) if self.running.has_ended() => return Err("the server ended by itself".to_owned()),
-                Err(error) if begin.elapsed() > timeout => {
-                    return Err(format!("no answer in {} s: {error}", timeout.as_secs()));
-                }
+                Err(_) if begin.elapsed() > timeout => return Err(format!("no answer in {} s", timeout.as_secs())),
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
         }
     }
 
-    async fn judge(&self, status: &str, startup: Duration) -> Result<Vec<(&'static str, String)>, String> {
+    async fn judge(&self, status: &str, startup: Duration) -> Judged {
         let status: Value = serde_json::from_str(status).map_err(|error| format!("/api/status is no JSON: {error}"))?;
         let started = status.get("started").and_then(Value::as_str).ok_or("/api/status does not say `started`")?;
         for stranger in [None, Some("wrong")] {
@@ -103,25 +106,26 @@ impl Server {
     }
 
     /// Ends the server as a hub does, and turns what is known into a finding.
-    async fn stop(self, judged: Result<Vec<(&'static str, String)>, String>) -> Result<Finding, Error> {
-        let was_running = !self.running.has_ended();
+    async fn stop(self, judged: Judged, grace: Duration) -> Result<Finding, Error> {
+        let ended_by_itself = self.running.has_ended();
         self.running.stop(Stop::Terminate);
-        let output = self.running.wait(GRACE).await?;
+        let output = self.running.wait(grace).await?;
         let stopped = match output.exit {
+            exit if ended_by_itself => Err(format!("({exit})")),
             Exit::Code(0 | 143) | Exit::Signal(15) => Ok(()),
-            Exit::TimedOut => Err(format!("SIGTERM did not stop the server within {} s", GRACE.as_secs())),
+            Exit::TimedOut => Err(format!("SIGTERM did not stop the server within {} s", grace.as_secs())),
             other => Err(format!("{other} after SIGTERM")),
         };
-        let facts = match (judged, stopped) {
-            (Ok(facts), Ok(())) => facts,
-            (Ok(_), Err(reason)) => return Ok(Outcome::failed(reason).with_output(&output.text()).into()),
-            (Err(reason), stopped) => {
-                let ended = stopped.err().filter(|_| !was_running).map(|how| format!(" ({how})")).unwrap_or_default();
-                return Ok(Outcome::failed(reason + &ended).with_output(&output.text()).into());
+        let reason = match (judged, stopped) {
+            (Ok(facts), Ok(())) => {
+                let facts = facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+                return Ok(Finding { outcome: Outcome::Passed, facts });
             }
+            (Ok(_), Err(reason)) => reason,
+            (Err(reason), Err(end)) if ended_by_itself => format!("{reason} {end}"),
+            (Err(reason), _) => reason,
         };
-        let facts = facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Ok(Finding { outcome: Outcome::Passed, facts })
+        Ok(Outcome::failed(reason).with_output(&output.text()).into())
     }
 }
 

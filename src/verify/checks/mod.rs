@@ -2,8 +2,8 @@
 //!
 //! The first group needs the image's layers alone and runs for every platform; the second runs programs in the image.
 
-mod contract;
 mod cleanliness;
+mod contract;
 mod dask;
 mod entrypoint;
 mod files;
@@ -75,15 +75,26 @@ pub const ALL: &[Check] = &[
     layers("files.srv-owner", "users install packages in /srv/conda", files::srv_owner),
     layers("files.condarc", "conda in the image solves with the project's channels", files::condarc),
     layers("files.dask-config", "the dask lab extension starts clusters with this class", files::dask_config),
-    layers("files.login-shell", "terminals in JupyterLab are login shells and need the environment", files::login_shell),
+    layers(
+        "files.login-shell",
+        "terminals in JupyterLab are login shells and need the environment",
+        files::login_shell,
+    ),
     layers("files.home", "hubs lay a volume over HOME: what the image keeps there is lost", files::home),
     layers("clean.setuid", "a set-user-id program in /srv is nobody's intention", cleanliness::setuid),
     layers("clean.leftovers", "every byte is pulled by every user", cleanliness::leftovers),
-    layers("clean.build-paths", "paths of the building machine make images differ and mislead conda", cleanliness::build_paths),
+    layers(
+        "clean.build-paths",
+        "paths of the building machine make images differ and mislead conda",
+        cleanliness::build_paths,
+    ),
     layers("system.apt", "apt.txt says which Debian packages the image has", system::apt),
-    running("entrypoint.exec", "a hub's signals must reach the program, with its arguments as they were", &[], |scene| {
-        Box::pin(entrypoint::exec(scene))
-    }),
+    running(
+        "entrypoint.exec",
+        "a hub's signals must reach the program, with its arguments as they were",
+        &[],
+        |scene| Box::pin(entrypoint::exec(scene)),
+    ),
     running("entrypoint.pangeo-env", "programs tell by PANGEO_ENV which image they run in", &[], |scene| {
         Box::pin(entrypoint::pangeo_env(scene))
     }),
@@ -118,9 +129,12 @@ pub const ALL: &[Check] = &[
     running("python.pip-check", "Python packages find the versions they ask for", &["python", "pip"], |scene| {
         Box::pin(python::pip_check(scene))
     }),
-    running("jupyter.server", "JupyterLab starts, answers those with the token and nobody else", &["jupyterlab"], |scene| {
-        Box::pin(jupyter::server(scene))
-    }),
+    running(
+        "jupyter.server",
+        "JupyterLab starts, answers those with the token and nobody else",
+        &["jupyterlab"],
+        |scene| Box::pin(jupyter::server(scene)),
+    ),
     running("jupyter.old-options", "BinderHub still spells options --NotebookApp", &["jupyterlab"], |scene| {
         Box::pin(jupyter::old_options(scene))
     }),

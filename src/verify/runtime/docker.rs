@@ -10,7 +10,7 @@ use super::config::HUB_USER;
 use super::{
     Command, ContainerConfig, ContainerRuntime, Error, Exit, Network, Program, Running, RuntimeKind, Stop, Tail,
 };
-use crate::docker::{Container, Engine};
+use crate::docker::{Container, Engine, Outputs};
 
 /// The port that images announce.
 const PORT: u16 = 8888;
@@ -58,8 +58,8 @@ impl Docker {
         let reachable = container.port.is_some();
         let id = self.engine.create(container).await?;
         let guard = Created { engine: self.engine.clone(), id };
-        let (address, guard) = match guard.start(reachable).await {
-            Ok(address) => (address, guard),
+        let (outputs, address) = match guard.start(reachable).await {
+            Ok(started) => started,
             Err(error) => {
                 guard.remove().await;
                 return Err(error.into());
@@ -67,7 +67,7 @@ impl Docker {
         };
         let (stdout, stderr) = (Tail::default(), Tail::default());
         let (requests, received) = mpsc::unbounded_channel();
-        let task = tokio::spawn(guard.supervise(received, stdout.clone(), stderr.clone()));
+        let task = tokio::spawn(guard.supervise(received, outputs, stdout.clone(), stderr.clone()));
         Ok(Running { address, stdout, stderr, requests, task })
     }
 }
@@ -93,18 +93,21 @@ struct Created {
 }
 
 impl Created {
-    async fn start(&self, reachable: bool) -> Result<Option<SocketAddr>, crate::docker::Error> {
+    async fn start(&self, reachable: bool) -> Result<(Outputs, Option<SocketAddr>), crate::docker::Error> {
+        let outputs = self.engine.attach(&self.id).await?;
         self.engine.start(&self.id).await?;
-        if reachable { self.engine.published(&self.id).await.map(Some) } else { Ok(None) }
+        let address = if reachable { Some(self.engine.published(&self.id).await?) } else { None };
+        Ok((outputs, address))
     }
 
     async fn supervise(
         self,
         requests: mpsc::UnboundedReceiver<Stop>,
+        outputs: Outputs,
         stdout: Tail,
         stderr: Tail,
     ) -> Result<Exit, Error> {
-        let logs = self.engine.follow_logs(&self.id, |bytes| stdout.push(bytes), |bytes| stderr.push(bytes));
+        let logs = outputs.copy(|bytes| stdout.push(bytes), |bytes| stderr.push(bytes));
         let ((), code) = tokio::join!(logs, self.serve(requests));
         self.remove().await;
         Ok(Exit::Code(i32::try_from(code?).unwrap_or(i32::MAX)))

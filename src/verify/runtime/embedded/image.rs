@@ -1,17 +1,27 @@
 //! An image unpacked on disk, for as long as it is checked.
 
+use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::Privilege;
 use crate::verify::runtime::{ContainerConfig, Error};
 
-/// A directory with one image's file system in it, shared by all containers of the image. Removed when dropped.
+const PREFIX: &str = "container-";
+const LOCK: &str = "lock";
+/// A directory without a lock that is older than this was not about to be locked.
+const STALE: Duration = Duration::from_secs(3600);
+
+/// A directory with one image's file system in it, shared by all containers of the image. Removed when dropped, or,
+/// when its process was killed, by the next one that unpacks an image in the same place.
 #[derive(Debug)]
 pub struct UnpackedImage {
     directory: TempDir,
+    /// Locked as long as the directory is in use; the kernel unlocks it with the process.
+    _lock: File,
     pub(super) config: ContainerConfig,
     pub(super) privilege: Privilege,
     pub(super) owner: (u32, u32),
@@ -29,9 +39,9 @@ impl UnpackedImage {
         unpack: impl FnOnce(&Path, Privilege) -> Result<(), E>,
     ) -> Result<Self, E> {
         let privilege = Privilege::of_this_process();
-        let directory = make_directory(work_dir)?;
+        let (directory, lock) = make_directory(work_dir)?;
         // Made before anything can fail, so that a half unpacked tree is removed too.
-        let mut image = Self { directory, config, privilege, owner: (0, 0) };
+        let mut image = Self { directory, _lock: lock, config, privilege, owner: (0, 0) };
         unpack(&image.rootfs(), privilege)?;
         image.owner = image.config.owner(&image.passwd());
         Ok(image)
@@ -56,20 +66,44 @@ impl UnpackedImage {
     }
 }
 
-fn make_directory(work_dir: &Path) -> Result<TempDir, Error> {
+fn make_directory(work_dir: &Path) -> Result<(TempDir, File), Error> {
     let unusable = |path: &Path| {
         let path = path.to_owned();
         move |source| Error::File { path, source }
     };
     fs_err::create_dir_all(work_dir).map_err(unusable(work_dir))?;
-    let directory = tempfile::Builder::new().prefix("container-").tempdir_in(work_dir).map_err(unusable(work_dir))?;
+    remove_abandoned(work_dir);
+    let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(work_dir).map_err(unusable(work_dir))?;
+    let lock = File::create(directory.path().join(LOCK)).map_err(unusable(directory.path()))?;
+    lock.lock().map_err(unusable(directory.path()))?;
     for name in ["rootfs", "scratch"] {
         fs_err::create_dir(directory.path().join(name)).map_err(unusable(directory.path()))?;
     }
     // It becomes `/`, where the image's user must get in whatever this process's umask is.
     let open = std::fs::Permissions::from_mode(0o755);
     fs_err::set_permissions(directory.path().join("rootfs"), open).map_err(unusable(directory.path()))?;
-    Ok(directory)
+    Ok((directory, lock))
+}
+
+/// Removes what killed processes left in `work_dir`. What cannot be removed (another user's) does no harm.
+fn remove_abandoned(work_dir: &Path) {
+    let entries = fs_err::read_dir(work_dir).into_iter().flatten().filter_map(Result::ok);
+    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)) {
+        let path = entry.path();
+        let abandoned = match File::open(path.join(LOCK)) {
+            Ok(lock) => lock.try_lock().is_ok(),
+            Err(_) => is_stale(&path),
+        };
+        if abandoned {
+            open_up(&path);
+            fs_err::remove_dir_all(path).unwrap_or_default();
+        }
+    }
+}
+
+fn is_stale(path: &Path) -> bool {
+    let modified = path.symlink_metadata().and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > STALE))
 }
 
 impl Drop for UnpackedImage {

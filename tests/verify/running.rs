@@ -1,0 +1,170 @@
+//! Checks that run programs, on a model image whose programs are this machine's bash and stand-ins: what a check does
+//! with an answer is tested here, what real programs answer where there is a real image.
+
+use std::time::Duration;
+
+use esker::verify::checks::{ALL, How};
+use esker::verify::{CheckReport, Outcome, Report, RuntimeKind};
+use serde_json::json;
+
+use crate::fake_jupyter;
+use crate::model::Model;
+use crate::tiny;
+
+type Break = fn(&mut Model);
+
+/// Answers what the real interpreter would.
+const PYTHON: &str = r#"
+case "$*" in
+    *python_version*) echo 3.13.5 ;;
+    *jupyterlab*) echo /srv/conda/envs/notebook/bin/jupyter-lab ;;
+    *"pip check"*) echo "No broken requirements found." ;;
+    *importlib*) echo '@esker {"begin": "json"}'; echo '@esker {"compiled": []}' ;;
+    *scheduler_preload*) ;;
+    *) echo "unexpected: $*"; exit 9 ;;
+esac"#;
+
+/// What is broken, and the checks that must notice.
+const MUTATIONS: &[(&[&str], Break)] = &[
+    (&["entrypoint.exec"], |m| m.edit("srv/start", "exec \"$@\"", "\"$@\"; true")),
+    (&["entrypoint.exec"], |m| m.edit("srv/start", "exec", "set -- \"${@//\\*/all}\"; exec")),
+    (&["entrypoint.pangeo-env"], |m| m.edit("srv/start", "PANGEO_ENV=\"model\"", "PANGEO_ENV=\"parent\"")),
+    (&["entrypoint.pangeo-scratch"], |m| m.edit("srv/start", "-n \"$PANGEO_SCRATCH_PREFIX\" && ", "")),
+    (&["entrypoint.pangeo-scratch"], |m| m.edit("srv/start", " && -n \"$JUPYTERHUB_USER\"", "")),
+    (&["entrypoint.pangeo-scratch"], |m| m.edit("srv/start", "USER/\"", "USER\"")),
+    (&["entrypoint.login-shell"], |m| {
+        m.edit("etc/profile.d/init_conda.sh", "export", "[[ $0 == /srv/start ]] && export")
+    }),
+    (&["hub.empty-home"], |m| m.edit("srv/start", "exec", ": > ~/.started; exec")),
+    (&["hub.singleuser"], |m| m.program("jupyterhub-singleuser", "exit 1")),
+    (&["hub.binder"], |m| m.program("python3", "echo None")),
+    (&["dask.commands"], |m| m.program("dask-worker", "exit 1")),
+    (&["dask.gateway-preload"], |m| m.edit_python("*scheduler_preload*) ;;", "*scheduler_preload*) exit 1 ;;")),
+    (&["python.version"], |m| m.edit_python("3.13.5", "3.13.4")),
+    (&["python.pip-check"], |m| m.edit_python("found.\"", "found.\"; exit 1")),
+    (&["python.bytecode"], |m| m.edit_python("[]", "[\"/srv/json.py\"]")),
+];
+
+impl Model {
+    fn edit_python(&mut self, from: &str, to: &str) {
+        self.edit("srv/conda/envs/notebook/bin/python", from, to);
+    }
+}
+
+/// A model with a stand-in for every program that checks run.
+fn running_model() -> Model {
+    let mut model = Model::running();
+    for package in ["dask-gateway", "distributed", "jupyterhub-singleuser", "jupyterlab", "pip"] {
+        model.package(package, "1.0");
+    }
+    for name in ["python", "python3"] {
+        model.program(name, PYTHON);
+    }
+    for name in ["dask-scheduler", "dask-worker", "jupyterhub-singleuser"] {
+        model.program(name, "[[ $* == --version ]]");
+    }
+    model
+}
+
+/// The same with a server, which is large.
+pub fn serving_model() -> Model {
+    let mut model = running_model();
+    model.program("jupyter", fake_jupyter::SCRIPT);
+    model.add(|root| {
+        tiny::add_program(root, &std::env::current_exe().unwrap(), "/opt/tests");
+        // Most of it is for debuggers, and takes seconds to store, unpack and hash. It works with that, too.
+        drop(std::process::Command::new("strip").arg(root.join("opt/tests")).output());
+    });
+    model
+}
+
+fn check<'a>(report: &'a Report, name: &str) -> &'a CheckReport {
+    report.platforms[0].checks.iter().find(|check| check.name == name).unwrap()
+}
+
+#[tokio::test]
+async fn everything_passes_and_the_server_is_described() {
+    let model = serving_model();
+    let verification = model.verify_with(RuntimeKind::Embedded).await.unwrap();
+    let report = verification.report;
+    assert_eq!(report.failures().collect::<Vec<_>>(), []);
+    assert!(verification.verified.is_some());
+    let not_run = report.platforms[0].checks.iter().filter(|check| matches!(check.outcome, Outcome::NotRun { .. }));
+    assert_eq!(not_run.map(|check| check.name.as_str()).collect::<Vec<_>>(), ["system.apt", "python.imports"]);
+    for name in ["jupyter.server", "jupyter.old-options"] {
+        assert_eq!(check(&report, name).facts["jupyterlab"], "4.9.9");
+    }
+    assert_eq!(report.platforms[0].runtime, Some(RuntimeKind::Embedded));
+    assert_eq!(fs_err::read_dir(model.folder.path().join("work")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn each_check_notices_what_it_is_for() {
+    for (index, (checks, mutate)) in MUTATIONS.iter().enumerate() {
+        let mut model = running_model();
+        // Servers take seconds, and have a test of their own.
+        model.selection.skip = vec!["jupyter".into()];
+        mutate(&mut model);
+        assert_eq!(model.failures().await, *checks, "mutation {index}");
+    }
+}
+
+#[tokio::test]
+async fn each_fault_of_a_server_is_told() {
+    for (fault, reason) in fake_jupyter::FAULTS {
+        let mut model = serving_model();
+        model.selection.only = vec!["jupyter.server".into()];
+        model.variable("FAKE", fault);
+        model.timeout = Duration::from_secs(2);
+        let report = model.verify_with(RuntimeKind::Embedded).await.unwrap().report;
+        match &check(&report, "jupyter.server").outcome {
+            Outcome::Failed { reason: told, .. } => assert!(told.starts_with(reason), "{fault}: {told}"),
+            other => panic!("{fault}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn modules_that_fail_or_crash_are_named() {
+    let mut model = running_model();
+    model.selection.only = vec!["python.imports".into()];
+    let record = model.record("pip");
+    let modules = ["good", "bad", "crash", "last"].map(|name| format!("lib/python3.13/site-packages/{name}.py"));
+    model.edit(&record, "\"files\":[]", &format!("\"files\":{}", json!(modules)));
+    fs_err::write(model.folder.path().join("environment.yml"), "dependencies: [pip]\n").unwrap();
+    model.spec.environments = vec![crate::model::environment(model.folder.path(), &["pip >=1", "absent"])];
+    let import = r#"
+        shift 2
+        for m; do
+            echo "@esker {\"begin\": \"$m\"}"
+            [[ $m == bad ]] && echo '@esker {"failed": "bad", "reason": "ImportError: no"}'
+            [[ $m == crash ]] && exit 139
+        done
+        echo '@esker {"compiled": []}' ;;"#;
+    model.edit_python(r#"echo '@esker {"begin": "json"}'; echo '@esker {"compiled": []}' ;;"#, import);
+    let report = model.verify_with(RuntimeKind::Embedded).await.unwrap().report;
+    let imports = check(&report, "python.imports");
+    let Outcome::Failed { details, .. } = &imports.outcome else { panic!("{imports:?}") };
+    assert_eq!(details[0], "bad: ImportError: no");
+    assert_eq!(details[1], "crash: exit code 139");
+    assert_eq!((details.len(), imports.facts["imported-modules"].as_str()), (2, "4"));
+}
+
+#[test]
+fn no_running_check_is_left_out_of_the_table() {
+    let elsewhere = ["python.imports", "jupyter.server", "jupyter.old-options"];
+    let running = ALL.iter().filter(|check| matches!(check.how, How::Running(_))).map(|check| check.name);
+    for name in running.filter(|name| !elsewhere.contains(name)) {
+        assert!(MUTATIONS.iter().any(|(checks, _)| checks.contains(&name)), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_lock_lacks_is_not_run() {
+    let mut model = Model::running();
+    model.program("python", PYTHON);
+    let report = model.verify_with(RuntimeKind::Embedded).await.unwrap().report;
+    let reason = "`jupyterlab` is not in the lock".to_owned();
+    assert_eq!(check(&report, "jupyter.server").outcome, Outcome::NotRun { reason });
+    assert_eq!(check(&report, "python.version").outcome, Outcome::Passed);
+}
