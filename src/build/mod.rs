@@ -2,6 +2,7 @@
 
 pub mod base;
 pub mod native;
+pub mod pins;
 
 use std::path::PathBuf;
 
