@@ -179,7 +179,7 @@ pub fn content() -> ImageContent {
     }
 }
 
-fn image_spec() -> ImageSpec {
+pub fn image_spec() -> ImageSpec {
     ImageSpec {
         name: "test".into(),
         folder: "/nowhere".into(),
