@@ -4,4 +4,13 @@
 if [ -n "${JUPYTERHUB_API_TOKEN:-}" ]; then
     exec jupyterhub-singleuser "$@"
 fi
-exec jupyter lab --ip=0.0.0.0 --port=8888 --no-browser "$@"
+# Reachable from outside the container, unless told otherwise: Jupyter refuses an option that is given twice.
+case " $*" in
+    *" --ip"[=\ ]* | *App.ip[=\ ]*) ;;
+    *) set -- --ip=0.0.0.0 "$@" ;;
+esac
+case " $*" in
+    *" --port"[=\ ]* | *App.port[=\ ]*) ;;
+    *) set -- --port=8888 "$@" ;;
+esac
+exec jupyter lab --no-browser "$@"

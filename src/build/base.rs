@@ -138,6 +138,13 @@ impl BaseImage {
         })
     }
 
+    /// What images may tell of where the base comes from: a registry's reference. A path on the building machine would
+    /// make images differ from machine to machine, and is nobody's business.
+    pub fn public_name(&self) -> Option<&str> {
+        let local = ["oci:", "rootfs:"].iter().any(|kind| self.reference.starts_with(kind));
+        (!local).then_some(self.reference.as_str())
+    }
+
     /// The content of the file `path` (`etc/passwd`) after all layers; `None` if there is no such file. A symbolic
     /// link is not followed.
     ///

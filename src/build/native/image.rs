@@ -117,7 +117,8 @@ impl PlatformImage<'_> {
     fn annotations(&self) -> HashMap<String, String> {
         let own = self.content.labels.iter().filter(|(name, _)| name.starts_with(DESCRIBES));
         let mut annotations: HashMap<_, _> = own.map(|(name, value)| (name.clone(), value.clone())).collect();
-        annotations.insert(ANNOTATION_BASE_IMAGE_NAME.to_owned(), self.base.reference.clone());
+        let name = self.base.public_name().map(|name| (ANNOTATION_BASE_IMAGE_NAME.to_owned(), name.to_owned()));
+        annotations.extend(name);
         annotations.insert(ANNOTATION_BASE_IMAGE_DIGEST.to_owned(), self.base.source_digest.to_string());
         annotations.insert(ANNOTATION_CREATED.to_owned(), self.created());
         annotations
@@ -130,7 +131,7 @@ impl PlatformImage<'_> {
         let mut history = if with_layer == self.base.layers.len() {
             base
         } else {
-            vec![self.entry(&self.base.reference); self.base.layers.len()]
+            vec![self.entry(self.base.public_name().unwrap_or("base system")); self.base.layers.len()]
         };
         history.extend(self.layers.iter().map(|(_, line)| self.entry(line)));
         history

@@ -4,12 +4,17 @@ use super::scene::{Scene, prints};
 use super::{Finding, Outcome};
 use crate::verify::runtime::{Command, Error};
 
+/// Inits that containers use; the engine's own is `docker-init` or `catatonit`.
+const INITS: [&str; 4] = ["tini", "dumb-init", "docker-init", "catatonit"];
+
 pub async fn exec(scene: &Scene<'_>) -> Result<Finding, Error> {
     // KubeSpawner sends arguments alone. They must arrive unchanged, at a program that has taken the shell's place.
-    let script = r#"printf '%s|' "$$" "$@""#;
+    // As process 1 may also stand an init, which hands signals on and reaps; the shell must be gone all the same.
+    let script = r#"[ $$ = 1 ] && first=itself || read -r first < /proc/1/comm; printf '%s|' "$first" "$@""#;
     let command = Command::arguments(["bash", "-c", script, "name", "two words", "$HOME", "*"]);
     let output = scene.run(&command).await?;
-    Ok(prints(&output, "1|two words|$HOME|*|").into())
+    let first = output.stdout.split('|').next().filter(|first| INITS.contains(first)).unwrap_or("itself");
+    Ok(prints(&output, &format!("{first}|two words|$HOME|*|")).into())
 }
 
 pub async fn pangeo_env(scene: &Scene<'_>) -> Result<Finding, Error> {

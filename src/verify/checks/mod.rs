@@ -30,7 +30,7 @@ pub struct Check {
     pub name: &'static str,
     /// Who or what breaks when it does not hold.
     pub why: &'static str,
-    /// conda packages without which it means nothing: it is not run unless the lock has them all.
+    /// conda packages without which it means nothing: it is not run unless the lock has them all; `a|b` is either.
     pub needs: &'static [&'static str],
     /// How it is found out.
     pub how: How,
@@ -58,6 +58,9 @@ impl From<Outcome> for Finding {
         Self { outcome, facts: BTreeMap::new() }
     }
 }
+
+/// The packages that bring `jupyterhub-singleuser`.
+const HUB: &str = "jupyterhub-singleuser|jupyterhub-base|jupyterhub";
 
 /// Every check, in the order of the report.
 pub const ALL: &[Check] = &[
@@ -105,9 +108,7 @@ pub const ALL: &[Check] = &[
         Box::pin(entrypoint::login_shell(scene))
     }),
     running("hub.empty-home", "a user's first volume is empty", &[], |scene| Box::pin(hub::empty_home(scene))),
-    running("hub.singleuser", "a hub starts jupyterhub-singleuser", &["jupyterhub-singleuser"], |scene| {
-        Box::pin(hub::singleuser(scene))
-    }),
+    running("hub.singleuser", "a hub starts jupyterhub-singleuser", &[HUB], |scene| Box::pin(hub::singleuser(scene))),
     running("hub.binder", "BinderHub finds jupyter-lab with the system's python3", &["jupyterlab"], |scene| {
         Box::pin(hub::binder(scene))
     }),
@@ -158,7 +159,8 @@ impl Check {
 
     /// The package without which this check means nothing for `subject`, if there is one.
     pub fn lacks(&self, subject: &Subject<'_>) -> Option<&'static str> {
-        self.needs.iter().copied().find(|name| subject.locked(name).is_none())
+        let is_there = |names: &str| names.split('|').any(|name| subject.locked(name).is_some());
+        self.needs.iter().copied().find(|names| !is_there(names))
     }
 }
 
