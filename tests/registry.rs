@@ -186,6 +186,8 @@ async fn credentials_stay_behind_when_a_redirect_leaves_the_registry() {
             _ => Reply::status(401).with("www-authenticate", "Basic realm=\"fake\""),
         });
         let client = with_password(setup.dir.path(), &setup.registry.address);
+        // So that the first answer to the request for the layer comes from the storage.
+        client.resolve(&setup.reference(), Platform::LinuxAmd64).await.unwrap();
         let error = setup.pull_layer(&client).await.unwrap_err();
         assert!(!format!("{error} {error:?}").contains("hidden"), "signatures are not shown: {error:?}");
         let asked = storage.requests();

@@ -2,7 +2,7 @@
 //!
 //! Follows OCI image-spec, "Image Layer Filesystem Changeset": layers in order, whiteouts remove what lower layers
 //! brought, whatever replaces a directory removes it. Nothing is written outside the directory, whatever the layers
-//! say (see [`RootDir`]). Extended attributes are left out.
+//! say (see `rootdir.rs`). Extended attributes are left out.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Read};
