@@ -269,7 +269,8 @@ impl<'a> Session<'a> {
         // A stamp that cannot be read is no stamp: the image is verified again.
         let text = fs_err::read(self.stamp_path(image)).ok()?;
         let stamp: Stamp = serde_json::from_slice(&text).ok()?;
-        let same = stamp.esker == env!("CARGO_PKG_VERSION") && stamp.runtime == runtime && stamp.report.digest == digest;
+        let same =
+            stamp.esker == env!("CARGO_PKG_VERSION") && stamp.runtime == runtime && stamp.report.digest == digest;
         (same && image.packages_path().is_file()).then_some(stamp.report)
     }
 

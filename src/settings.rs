@@ -5,7 +5,7 @@
 
 use std::env;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::project::{Mirror, ParseMirrorError};
 
@@ -110,14 +110,14 @@ impl Settings {
             offline: given.offline,
             jobs: given.jobs.map_or(cores, NonZeroUsize::get),
             source_date_epoch: source_date_epoch()?,
-            credentials: Credentials::find(home),
+            credentials: Credentials::find(home.as_deref()),
         })
     }
 }
 
 impl Credentials {
-    fn find(home: Option<PathBuf>) -> Self {
-        let in_home = |path: &str| home.as_ref().map(|home| home.join(path));
+    fn find(home: Option<&Path>) -> Self {
+        let in_home = |path: &str| home.map(|home| home.join(path));
         let variable = |name: &str| env::var_os(name).map(PathBuf::from);
         let runtime = variable("XDG_RUNTIME_DIR").map(|dir| dir.join("containers/auth.json"));
         let registry = [

@@ -67,6 +67,8 @@ fn image(folder: &Path, subdirs: &[Subdir]) -> ImageSpec {
         platforms: vec![],
         subdirs: subdirs.to_vec(),
         virtual_packages,
+        mirrors: Vec::new(),
+        mirrors: Vec::new(),
         base: None,
         env: indexmap::IndexMap::new(),
         labels: indexmap::IndexMap::new(),

@@ -69,7 +69,7 @@ impl Output {
     /// When the archive cannot be written or the engine not be used.
     pub async fn put(&self, built: &Built, name: &str, progress: &dyn Progress) -> Result<String, Error> {
         match self {
-            Self::Layout(_) => Ok(format!("oci:{}@{}", built.layout.display(), built.digest)),
+            Self::Layout(_) => Ok(format!("oci:{}:{}", built.layout.display(), built.image)),
             Self::DockerArchive { file, reference } => {
                 let reference = reference.as_deref().unwrap_or(name);
                 write_archive(built, reference, file, progress)?;
@@ -150,7 +150,8 @@ mod tests {
 
     #[test]
     fn outputs_are_read_as_skopeo_reads_them() {
-        let archive = |name: Option<&str>| Output::DockerArchive { file: "a.tar".into(), reference: name.map(Into::into) };
+        let archive =
+            |name: Option<&str>| Output::DockerArchive { file: "a.tar".into(), reference: name.map(Into::into) };
         for (text, expected) in [
             ("oci:some/dir", Output::Layout("some/dir".into())),
             ("docker-archive:a.tar", archive(None)),

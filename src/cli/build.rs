@@ -54,12 +54,15 @@ pub async fn build(
 ) -> Result<BuiltReport, Failure> {
     let start = Instant::now();
     let outputs = options.output.iter().map(|text| text.parse()).collect::<Result<Vec<Output>, _>>()?;
-    let layouts: Vec<_> = outputs.iter().filter_map(|o| if let Output::Layout(dir) = o { Some(dir) } else { None }).collect();
+    let layouts: Vec<_> =
+        outputs.iter().filter_map(|o| if let Output::Layout(dir) = o { Some(dir) } else { None }).collect();
     if layouts.len() > 1 {
         return Err(Failure::usage("`--output oci:DIR` can be given once"));
     }
     let layout = match layouts.first() {
-        Some(folder) => std::path::absolute(folder).map_err(|e| Failure::io("cannot use the output folder", e))?,
+        Some(folder) => {
+            std::path::absolute(folder).map_err(|error| Failure::io("cannot use the output folder", &error))?
+        }
         None => session.project.layout_dir(&image.name),
     };
     let base = options.base.as_deref().map(BaseReference::parse).transpose()?;
@@ -76,6 +79,7 @@ pub async fn build(
     for output in if outputs.is_empty() { vec![Output::Layout(layout)] } else { outputs } {
         places.push(output.put(&built, &name, ui).await?);
     }
+    ui.note(&format!("{} {}", built.image, built.digest));
     for platform in &built.platforms {
         ui.note(&format!(
             "  {} {}: {} layers ({} reused), {} to pull, {} unpacked",

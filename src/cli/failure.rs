@@ -46,12 +46,12 @@ impl Failure {
     }
 
     /// A failure of the system, with what was being done.
-    pub fn io(message: &str, source: io::Error) -> Self {
+    pub fn io(message: &str, source: &io::Error) -> Self {
         Self { kind: Kind::Environment, message: message.to_owned(), causes: vec![source.to_string()], hint: None }
     }
 
     /// The async runtime did not start.
-    pub fn runtime(source: io::Error) -> Self {
+    pub fn runtime(source: &io::Error) -> Self {
         Self::io("cannot start threads", source)
     }
 
@@ -135,7 +135,7 @@ from! {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Self::io("cannot write the result", error)
+        Self::io("cannot write the result", &error)
     }
 }
 
@@ -228,9 +228,7 @@ fn of_channel(error: &channel::Error) -> Verdict {
             hint(Kind::Environment, "check the network, or fetch from elsewhere with `--mirror FROM=TO`")
         }
         E::Offline { .. } => hint(Kind::Environment, "run once without `--offline`"),
-        E::DiskFull { .. } => {
-            hint(Kind::Environment, "free some space, or put the cache elsewhere with `--cache-dir`")
-        }
+        E::DiskFull { .. } => hint(Kind::Environment, "free some space, or put the cache elsewhere with `--cache-dir`"),
         E::WrongHash(_) => hint(
             Kind::Environment,
             "the download is damaged, or the package was replaced: try again, and do not trust the channel if it stays",
@@ -250,7 +248,9 @@ fn of_render(error: &render::Error) -> Verdict {
     match error {
         render::Error::Read { .. } => plain(Kind::Usage),
         render::Error::Template { .. } => plain(Kind::Usage),
-        render::Error::UnknownVariable { .. } => hint(Kind::Usage, "only `${NAME}` of variables set before it is known"),
+        render::Error::UnknownVariable { .. } => {
+            hint(Kind::Usage, "only `${NAME}` of variables set before it is known")
+        }
     }
 }
 
@@ -335,7 +335,9 @@ fn of_lock(error: &lock::Error) -> Verdict {
     match error {
         E::Request(error) => of_project(error),
         E::Fetch(error) => of_channel(error),
-        E::UnknownPackages { .. } => hint(Kind::No, "check the spelling, the channels, and whether this platform has it"),
+        E::UnknownPackages { .. } => {
+            hint(Kind::No, "check the spelling, the channels, and whether this platform has it")
+        }
         E::Unsolvable { .. } => hint(
             Kind::No,
             "relax a version, keep a package off a platform with a selector (`# [linux64]`), or say in \
@@ -363,15 +365,18 @@ fn of_native(error: &native::Error) -> Verdict {
     match error {
         E::Packages(error) => of_channel(error),
         E::Layout(error) => of_oci(error),
-        E::Archive { .. } => hint(Kind::Environment, "the download may be damaged: remove it from the cache, try again"),
-        E::LinkScript { package, .. } => hint(
-            Kind::No,
-            format!("if the image works without, add `{package}` to `skip-link-scripts` in `esker.yml`"),
-        ),
+        E::Archive { .. } => {
+            hint(Kind::Environment, "the download may be damaged: remove it from the cache, try again")
+        }
+        E::LinkScript { package, .. } => {
+            hint(Kind::No, format!("if the image works without, add `{package}` to `skip-link-scripts` in `esker.yml`"))
+        }
         E::PipPackage { .. } => hint(Kind::Usage, "list it as a conda package"),
         E::NoHostPython { subdir, .. } => hint(
             Kind::Usage,
-            format!("add `{subdir}` to `lock-subdirs`: byte code is compiled by the lock's own Python for this machine"),
+            format!(
+                "add `{subdir}` to `lock-subdirs`: byte code is compiled by the lock's own Python for this machine"
+            ),
         ),
         E::NotLocked { .. } | E::LockedTwice { .. } => hint(Kind::Usage, "run `esker lock`"),
         E::NoPython { .. } => hint(Kind::Usage, "add `python` to `environment.yml`"),

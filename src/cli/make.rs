@@ -106,9 +106,8 @@ fn human(report: &MakeReport) -> String {
 fn image_lines(made: &Made) -> String {
     let Made { locked, built, verified } = made;
     let mut text = format!("{} {}\n", built.built.image, built.built.digest);
-    let state = |fresh, stale, seconds| if seconds < 0.05 { format!("{stale}") } else { format!("{fresh} in {seconds:.1} s") };
-    let lock_state = if locked.written.is_empty() { "unchanged" } else { "written" };
-    text.push_str(&format!("  lock: {}\n", state(lock_state, lock_state, locked.seconds.as_secs_f64())));
+    let state = if locked.written.is_empty() { "holds" } else { "solved" };
+    text.push_str(&format!("  lock: {state}, in {:.1} s\n", locked.seconds.as_secs_f64()));
     text.push_str(&format!("  build: {}\n", built.outputs.join(", ")));
     for platform in &built.built.platforms {
         text.push_str(&format!(

@@ -60,7 +60,7 @@ fn in_runtime(arguments: Arguments, ui: &Ui) -> Result<ExitCode, Failure> {
         .worker_threads(settings.jobs)
         .enable_all()
         .build()
-        .map_err(Failure::runtime)?;
+        .map_err(|error| Failure::runtime(&error))?;
     let result = runtime.block_on(async {
         tokio::select! {
             result = dispatch(arguments.command, &settings, ui) => result,

@@ -124,7 +124,9 @@ impl Ui {
         let template = match (total, unit) {
             (None, _) => "{spinner} {prefix} {elapsed}",
             (Some(_), Unit::Count) => "{spinner} {prefix:30} {wide_bar:.cyan/dim} {pos}/{len}",
-            (Some(_), Unit::Bytes) => "{spinner} {prefix:30} {wide_bar:.cyan/dim} {bytes}/{total_bytes} {bytes_per_sec}",
+            (Some(_), Unit::Bytes) => {
+                "{spinner} {prefix:30} {wide_bar:.cyan/dim} {bytes}/{total_bytes} {bytes_per_sec}"
+            }
         };
         let bar = bars.add(total.map_or_else(ProgressBar::new_spinner, ProgressBar::new));
         bar.set_style(ProgressStyle::with_template(template).expect("a template written here"));

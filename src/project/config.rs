@@ -34,18 +34,8 @@ const PROJECT_KEYS: [&str; 12] = [
     "skip-link-scripts",
     "images",
 ];
-const IMAGE_KEYS: [&str; 10] = [
-    "parent",
-    "base",
-    "platforms",
-    "lock-subdirs",
-    "mirrors",
-    "layers",
-    "env",
-    "labels",
-    "apt",
-    "skip-link-scripts",
-];
+const IMAGE_KEYS: [&str; 10] =
+    ["parent", "base", "platforms", "lock-subdirs", "mirrors", "layers", "env", "labels", "apt", "skip-link-scripts"];
 
 /// What `esker.yml` says; its default is what holds without the file.
 #[derive(Debug, Default)]

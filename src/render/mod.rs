@@ -123,8 +123,7 @@ pub fn image_content(image: &ImageSpec, root: Option<&ImageSpec>) -> Result<Imag
     add("srv/start", start, 0o755, USER);
     add("srv/serve", render("serve.sh", SERVE, context! {})?, 0o755, USER);
     let is_root = root.is_some_and(|root| root.name == image.name);
-    let (prefix, environment) =
-        if is_root { (ROOT_PREFIX, "base") } else { (NOTEBOOK_PREFIX, NOTEBOOK_ENVIRONMENT) };
+    let (prefix, environment) = if is_root { (ROOT_PREFIX, "base") } else { (NOTEBOOK_PREFIX, NOTEBOOK_ENVIRONMENT) };
     let activation = context! { prefix, environment, root => ROOT_PREFIX };
     add("etc/profile.d/init_conda.sh", render("init_conda.sh", ACTIVATION, activation)?, 0o644, (0, 0));
     for (name, path) in [("condarc.yml", "srv/conda/.condarc"), ("dask_config.yml", "srv/conda/etc/dask.yml")] {
@@ -217,10 +216,7 @@ fn render(name: &'static str, source: &str, context: minijinja::Value) -> Result
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_keep_trailing_newline(true);
-    environment
-        .render_str(source, context)
-        .map(String::into_bytes)
-        .map_err(|source| Error::Template { name, source })
+    environment.render_str(source, context).map(String::into_bytes).map_err(|source| Error::Template { name, source })
 }
 
 fn read(path: impl AsRef<Path>) -> Result<Vec<u8>, Error> {

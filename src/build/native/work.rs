@@ -160,7 +160,7 @@ mod tests {
         let all: Vec<u64> = (0..50).collect();
         let expected: Vec<u64> = all.iter().map(|n| n * n).collect();
         assert_eq!(squares(all, |n| Ok(n * n)).await.unwrap(), expected);
-        assert!(squares(vec![], |n| Ok(n)).await.unwrap().is_empty());
+        assert!(squares(vec![], Ok).await.unwrap().is_empty());
     }
 
     #[tokio::test]

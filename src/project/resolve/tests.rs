@@ -96,7 +96,10 @@ fn everything_there_is() {
     assert_eq!(project.registry.as_deref(), Some("quay.io/example"));
     assert_eq!(names(&project), ["alpha", "base-image", "zero", "pangeo", "ml"]);
     assert_eq!(project.root_image.as_deref(), Some("base-image"));
-    assert_eq!(project.mirrors, [Mirror::parse("https://conda.anaconda.org/=http://localhost:8080/").unwrap()]);
+    assert_eq!(
+        project.images[0].mirrors,
+        [Mirror::parse("https://conda.anaconda.org/=http://localhost:8080/").unwrap()]
+    );
 
     let ml = project.image("ml").unwrap();
     let chain: Vec<_> = ml.environments.iter().map(|environment| environment.path.clone()).collect();
