@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking and says what it skips")]
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -227,6 +226,7 @@ fn base(folder: &Path, platform: Platform) -> BaseImage {
     BaseImage {
         reference: "docker.io/library/tiny:1".into(),
         source_digest: Digest::of(b"tiny"),
+        manifest_digest: Digest::of(b"tiny manifest"),
         platform,
         config,
         layers: vec![BaseLayer { descriptor, diff_id, path }],
