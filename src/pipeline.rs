@@ -215,10 +215,10 @@ impl<'a> Session<'a> {
         let root = self.root_of(image).map(|root| Ok::<_, Error>((root, self.current_lock(root)?))).transpose()?;
         let mut environments = Vec::new();
         if let Some((root, lock)) = &root {
-            environments.push(environment(root, lock, render::ROOT_PREFIX)?);
+            environments.push(native::Environment::of(root, lock, render::ROOT_PREFIX));
         }
         let prefix = if self.is_root(image) { render::ROOT_PREFIX } else { render::NOTEBOOK_PREFIX };
-        environments.push(environment(image, &lock, prefix)?);
+        environments.push(native::Environment::of(image, &lock, prefix));
         let content = render::image_content(image, self.root_image())?;
         let bases = self.bases(image, choice, &platforms).await?;
         let request = native::Request {
@@ -374,18 +374,6 @@ impl<'a> Session<'a> {
         pins.save()?;
         Ok(bases)
     }
-}
-
-/// What the native engine has to know of `image`, to lay its packages out in `prefix`.
-fn environment<'a>(image: &'a ImageSpec, lock: &'a Lock, prefix: &'a str) -> Result<native::Environment<'a>, Error> {
-    let mut requested = BTreeMap::new();
-    for &subdir in &image.subdirs {
-        let merged = project::merge(&image.environments, subdir)?;
-        let dependencies = merged.conda.iter().flat_map(|spec| &spec.dependencies);
-        requested.insert(subdir, dependencies.map(|dependency| dependency.spec.clone()).collect());
-    }
-    let skip_link_scripts = &image.skip_link_scripts;
-    Ok(native::Environment { prefix, lock, skip_link_scripts, layers: image.layers, requested })
 }
 
 /// Serialises a duration as seconds with milliseconds.

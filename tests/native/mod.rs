@@ -188,7 +188,6 @@ pub fn image_spec() -> ImageSpec {
         platforms: vec![],
         subdirs: vec![],
         virtual_packages: VirtualPackages::default(),
-        mirrors: vec![],
         base: None,
         env: IndexMap::new(),
         labels: IndexMap::new(),
@@ -227,7 +226,7 @@ fn base(folder: &Path, platform: Platform) -> BaseImage {
     BaseImage {
         reference: "docker.io/library/tiny:1".into(),
         source_digest: Digest::of(b"tiny"),
-        manifest_digest: Digest::of(b"tiny"),
+        manifest_digest: Digest::of(b"tiny manifest"),
         platform,
         config,
         layers: vec![BaseLayer { descriptor, diff_id, path }],

@@ -231,6 +231,7 @@ fn spec(folder: &Path) -> ImageSpec {
         platforms: vec![Platform::LinuxAmd64, Platform::LinuxArm64],
         subdirs: vec![Subdir::Linux64, Subdir::LinuxAarch64],
         virtual_packages: VirtualPackages::default(),
+        mirrors: vec![],
         base: None,
         env: [("EXTRA".to_owned(), "asked".to_owned())].into(),
         labels: [("org.example.team".to_owned(), "model".to_owned())].into(),

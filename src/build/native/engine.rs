@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::bases::{self, BaseFacts};
 use super::error::Error;
 use super::fragment::{Fragment, Target, Workshop};
 use super::history::history;
@@ -18,14 +19,16 @@ use super::store::{self, Store};
 use super::system::SystemLayer;
 use super::work::{Budget, Cancel, CancelOnDrop, parallel};
 use super::{Environment, Request};
-use crate::build::base::{BaseImage, BaseLayer};
+use crate::build::base::BaseImage;
 use crate::build::{Built, BuiltPlatform};
 use crate::channel::Client;
-use crate::oci::{Digest, Layer, Layout, Platform};
+use crate::oci::{Digest, Layout, Platform};
 use crate::progress::{Progress, Task, Unit};
 
 /// The most layers an image may have. Docker refuses more than 125; some are left for images built on this one.
 const MAX_LAYERS: usize = 120;
+/// The most layers of an environment below another. The root prefix changes seldom, and as a whole.
+const LOWER_LAYERS: usize = 3;
 /// What all threads may hold of large files with placeholders, in bytes.
 const MEMORY: u64 = 384 << 20;
 
@@ -46,6 +49,13 @@ struct PlannedEnvironment {
     layers: Vec<PackageLayer>,
     interpreter: Option<Interpreter>,
     newest: u64,
+}
+
+/// The system below one platform's image.
+struct Base<'a> {
+    platform: Platform,
+    image: &'a BaseImage,
+    facts: &'a BaseFacts,
 }
 
 /// Layers that are in the layout, by their key, and whether they had been there before.
@@ -78,13 +88,14 @@ impl<'a> Engine<'a> {
             platforms.push((platform, self.base(platform)?, self.plan_platform(platform).await?));
         }
         let made = self.layers(platforms.iter().flat_map(|(_, _, environments)| environments)).await?;
-        let bases = self.base_layers(platforms.iter().map(|(_, base, _)| *base)).await?;
+        let facts = self.import_bases(platforms.iter().map(|(_, base, _)| *base)).await?;
         let newest = platforms.iter().flat_map(|(_, _, all)| all).map(|environment| environment.newest).max();
         let created = self.request.source_date_epoch.or(newest).unwrap_or_default();
         let mut written = Vec::new();
         let mut built = Vec::new();
-        for (platform, base, environments) in &platforms {
-            let (image, report) = self.image(*platform, base, environments, (&made, &bases), created)?;
+        for ((platform, base, environments), facts) in platforms.iter().zip(&facts) {
+            let base = Base { platform: *platform, image: base, facts };
+            let (image, report) = self.image(&base, environments, &made, created)?;
             written.push(image);
             built.push(report);
         }
@@ -109,7 +120,8 @@ impl<'a> Engine<'a> {
         let mut planned = Vec::new();
         for (index, environment) in self.request.environments.iter().enumerate() {
             let others = self.request.environments.len() - index - 1;
-            let limit = environment.layers.max(1).min(room.saturating_sub(others));
+            let wanted = if others > 0 { environment.layers.min(LOWER_LAYERS) } else { environment.layers };
+            let limit = wanted.max(1).min(room.saturating_sub(others));
             if limit == 0 {
                 return Err(Error::TooManyLayers { platform, base, limit: MAX_LAYERS });
             }
@@ -279,29 +291,23 @@ impl<'a> Engine<'a> {
         Ok(compilers.into_iter().collect())
     }
 
-    /// Puts the layers of the bases into the layout; returns how large each is when unpacked.
-    async fn base_layers(&self, bases: impl Iterator<Item = &BaseImage>) -> Result<BTreeMap<Digest, u64>, Error> {
-        let layers: Vec<_> = bases
-            .flat_map(|base| &base.layers)
-            .map(|layer| Ok((Layer::new(&layer.descriptor, &layer.diff_id.to_string())?, layer.clone())))
-            .collect::<Result<_, Error>>()?;
-        let task = self.task("importing the base system", layers.len());
+    /// Brings the bases into the layout, in the order they are given.
+    async fn import_bases(&self, bases: impl Iterator<Item = &BaseImage>) -> Result<Vec<BaseFacts>, Error> {
+        let bases: Vec<_> = bases.cloned().collect();
+        let task = self.task("importing the base system", bases.len());
         let (store, layout) = (Arc::clone(&self.store), self.layout.clone());
-        let import = move |(layer, source): (Layer, BaseLayer)| import(&layer, &source, &store, &layout);
-        Ok(self.parallel(layers, &task, import).await?.into_iter().collect())
+        self.parallel(bases, &task, move |base| bases::import(&base, &store, &layout)).await
     }
 
     fn image(
         &self,
-        platform: Platform,
-        base: &BaseImage,
+        base: &Base<'_>,
         environments: &[PlannedEnvironment],
-        (made, bases): (&MadeLayers, &BTreeMap<Digest, u64>),
+        made: &MadeLayers,
         created: u64,
     ) -> Result<(WrittenImage, BuiltPlatform), Error> {
-        let system = self.system_layer(platform, base, environments, created)?;
         let mut layers: Vec<(Made, String)> = Vec::new();
-        let mut reused = base.layers.len();
+        let mut reused = base.image.layers.len();
         for (environment, planned) in self.request.environments.iter().zip(environments) {
             for layer in &planned.layers {
                 let (layer_made, present) = &made[&layer.key];
@@ -309,47 +315,41 @@ impl<'a> Engine<'a> {
                 layers.push((layer_made.clone(), describe(environment.prefix, layer)));
             }
         }
+        let system = self.system_layer(base, environments, created)?;
         layers.push((system, "esker: accounts, start script, settings".to_owned()));
-        let unpacked = layers.iter().map(|(layer, _)| layer.unpacked_size).chain(bases_of(base, bases)).sum();
-        let compressed = layers.iter().map(|(layer, _)| layer.size);
-        let compressed = compressed.chain(base.layers.iter().map(|layer| layer.descriptor.size())).sum();
-        let count = base.layers.len() + layers.len();
-        let lock = self.lock_digest(environments);
-        let (content, compression) = (self.request.content, self.request.compression);
-        let label = (format!("dev.esker.lock.{}", platform.subdir()), lock.to_string());
-        let image = PlatformImage { base, content, compression, layers, label, created }.write(&self.layout)?;
+        let image = PlatformImage {
+            base: base.image,
+            content: self.request.content,
+            compression: self.request.compression,
+            label: (format!("dev.esker.lock.{}", base.platform.subdir()), self.lock_digest(environments).to_string()),
+            layers,
+            created,
+        };
+        let written = image.write(&self.layout)?;
+        let below = image.base.layers.iter().map(|layer| layer.descriptor.size());
         let report = BuiltPlatform {
-            platform,
-            manifest: image.manifest,
-            config: image.config,
-            compressed_size: compressed,
-            unpacked_size: unpacked,
-            layers: count,
+            platform: base.platform,
+            manifest: written.manifest,
+            config: written.config,
+            compressed_size: below.chain(image.layers.iter().map(|(layer, _)| layer.size)).sum(),
+            unpacked_size: base.facts.unpacked_size
+                + image.layers.iter().map(|(layer, _)| layer.unpacked_size).sum::<u64>(),
+            layers: image.base.layers.len() + image.layers.len(),
             reused_layers: reused,
         };
-        Ok((image, report))
+        Ok((written, report))
     }
 
-    fn system_layer(
-        &self,
-        platform: Platform,
-        base: &BaseImage,
-        environments: &[PlannedEnvironment],
-        time: u64,
-    ) -> Result<Made, Error> {
+    fn system_layer(&self, base: &Base<'_>, environments: &[PlannedEnvironment], time: u64) -> Result<Made, Error> {
         let histories = self.request.environments.iter().zip(environments).map(|(environment, planned)| {
-            let requested = environment.requested.get(&platform.subdir()).map_or(&[][..], Vec::as_slice);
+            let requested = environment.requested.get(&base.platform.subdir()).map_or(&[][..], Vec::as_slice);
             let path = format!("{}/conda-meta/history", environment.prefix.trim_start_matches('/'));
             (path, history(&planned.packages, requested, time))
         });
-        let read = |path: &str| {
-            base.read_file(path).map_err(|error| Error::Base { platform, reason: format!("`/{path}`: {error}") })
-        };
         let layer = SystemLayer {
-            platform,
             content: self.request.content,
-            passwd: read("etc/passwd")?,
-            group: read("etc/group")?,
+            passwd: base.facts.passwd.as_deref(),
+            group: base.facts.group.as_deref(),
             owned: histories.collect(),
             time,
         };
@@ -377,22 +377,6 @@ impl<'a> Engine<'a> {
     ) -> Result<Vec<R>, Error> {
         parallel(items, self.request.jobs, &self.cancel, task, work).await
     }
-}
-
-/// Brings one layer of a base into the layout; returns its digest and its size when unpacked, which is looked at once.
-fn import(layer: &Layer, source: &BaseLayer, store: &Store, layout: &Layout) -> Result<(Digest, u64), Error> {
-    layout.import(&source.path, &layer.digest, layer.size)?;
-    let key = store::key("base-layers", &(layer.digest, layer.diff_id));
-    if let Some(size) = store.get::<u64>("base-layers", &key) {
-        return Ok((layer.digest, size));
-    }
-    let size = layer.measure(layout)?;
-    store.put("base-layers", &key, &size)?;
-    Ok((layer.digest, size))
-}
-
-fn bases_of(base: &BaseImage, sizes: &BTreeMap<Digest, u64>) -> impl Iterator<Item = u64> {
-    base.layers.iter().filter_map(|layer| sizes.get(&Digest::try_from(layer.descriptor.digest()).ok()?).copied())
 }
 
 /// A line for the history: which packages are in the layer.

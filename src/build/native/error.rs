@@ -173,6 +173,17 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// The base system's files cannot be read.
+    #[error("the content of the base system cannot be read")]
+    BaseContent(#[source] Box<crate::build::base::Error>),
+    /// A file that is to be added besides packages has a path that cannot be.
+    #[error("`{path}`, which is to be added to the image, {fault}")]
+    AddedPath {
+        /// The path.
+        path: String,
+        /// What is wrong with it.
+        fault: PathFault,
+    },
     /// There is no room for the layers that are needed.
     #[error("the base system for {platform} has {base} layers already; an image can have {limit}")]
     TooManyLayers {

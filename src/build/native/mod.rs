@@ -15,6 +15,7 @@
 //! Memory stays bounded: files are streamed except those with a placeholder, which share a [budget](work::Budget).
 
 pub mod archive;
+mod bases;
 mod engine;
 mod entries;
 mod error;
@@ -87,10 +88,31 @@ pub struct Environment<'a> {
     pub lock: &'a Lock,
     /// Packages whose link scripts are known not to matter.
     pub skip_link_scripts: &'a [String],
-    /// The most layers it may take.
+    /// The most layers it may take; an environment below another takes at most three.
     pub layers: usize,
     /// The specs that were asked for, for `conda-meta/history`.
     pub requested: BTreeMap<Subdir, Vec<String>>,
+}
+
+impl<'a> Environment<'a> {
+    /// The environment of `image`, solved as `lock`, at `prefix`.
+    pub fn of(image: &'a ImageSpec, lock: &'a Lock, prefix: &'a str) -> Self {
+        let wanted = |subdir: Subdir| {
+            let all = image.environments.iter().flat_map(|environment| &environment.dependencies);
+            let here = all.filter(|dep| dep.selector.as_ref().is_none_or(|subdirs| subdirs.contains(&subdir)));
+            let mut specs: Vec<_> = here.map(|dependency| dependency.spec.clone()).collect();
+            specs.sort();
+            specs.dedup();
+            (subdir, specs)
+        };
+        Self {
+            prefix,
+            lock,
+            skip_link_scripts: &image.skip_link_scripts,
+            layers: image.layers,
+            requested: lock.subdirs.iter().copied().map(wanted).collect(),
+        }
+    }
 }
 
 /// Builds the image into the OCI layout at `layout`, which is made when needed.

@@ -7,19 +7,17 @@ use super::error::Error;
 use super::layer::{Made, compressed};
 use super::paths::PrefixPath;
 use crate::oci::tar::{Entry, Kind, TarWriter};
-use crate::oci::{Compression, Digest, Layout, Platform};
+use crate::oci::{Compression, Digest, Layout};
 use crate::render::{Account, ImageContent};
 
 /// What goes into the last layer.
 pub struct SystemLayer<'a> {
-    /// For messages.
-    pub platform: Platform,
     /// Files and account.
     pub content: &'a ImageContent,
     /// `/etc/passwd` of the base.
-    pub passwd: Option<Vec<u8>>,
+    pub passwd: Option<&'a str>,
     /// `/etc/group` of the base.
-    pub group: Option<Vec<u8>>,
+    pub group: Option<&'a str>,
     /// More files of the account's owner, by their path relative to the root.
     pub owned: BTreeMap<String, Vec<u8>>,
     /// The time of all entries, in seconds since 1970.
@@ -36,7 +34,7 @@ impl SystemLayer<'_> {
     /// Writes the layer into `layout`.
     ///
     /// # Errors
-    /// [`Error::Base`] when the base's accounts are not text or a path is no path; [`Error::Layout`].
+    /// [`Error::AddedPath`] when a path is none; [`Error::Layout`].
     pub fn write(self, layout: &Layout, compression: Compression) -> Result<Made, Error> {
         let tar = self.tar()?;
         let (digest, size) = layout.put(&compressed(&tar, compression))?;
@@ -67,7 +65,7 @@ impl SystemLayer<'_> {
         let mut files = BTreeMap::new();
         for file in &self.content.files {
             let path = PrefixPath::parse(file.path.as_bytes())
-                .map_err(|fault| self.base(format!("`{}`, which is to be added, {fault}", file.path)))?;
+                .map_err(|fault| Error::AddedPath { path: file.path.clone(), fault })?;
             let (content, mode, owner) = (file.content.clone(), file.mode, file.owner);
             files.insert(path.into(), File { content, mode, owner });
         }
@@ -78,8 +76,8 @@ impl SystemLayer<'_> {
                 File { content: content.clone(), mode: 0o644, owner: (account.uid, account.gid) },
             );
         }
-        let (passwd, removed) = passwd(self.text(self.passwd.as_deref(), "etc/passwd")?, account);
-        let group = group(self.text(self.group.as_deref(), "etc/group")?, account, &removed);
+        let (passwd, removed) = passwd(self.passwd, account);
+        let group = group(self.group, account, &removed);
         for (path, content) in [("etc/passwd", passwd), ("etc/group", group)] {
             files.insert(path.to_owned(), File { content: content.into_bytes(), mode: 0o644, owner: (0, 0) });
         }
@@ -92,14 +90,6 @@ impl SystemLayer<'_> {
             .iter()
             .any(|root| directory.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
         if owned { (account.uid, account.gid) } else { (0, 0) }
-    }
-
-    fn text<'a>(&self, bytes: Option<&'a [u8]>, path: &str) -> Result<Option<&'a str>, Error> {
-        bytes.map(std::str::from_utf8).transpose().map_err(|_| self.base(format!("`/{path}` is not UTF-8")))
-    }
-
-    fn base(&self, reason: String) -> Error {
-        Error::Base { platform: self.platform, reason }
     }
 }
 

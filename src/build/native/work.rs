@@ -64,7 +64,9 @@ where
     for _ in 0..threads {
         let (queue, work, sender, cancel) = (Arc::clone(&queue), Arc::clone(&work), sender.clone(), cancel.clone());
         workers.spawn_blocking(move || {
-            while let Some((index, item)) = lock(&queue).pop_front() {
+            // A function of its own: in the condition of the loop, the lock would be held while working.
+            let next = || lock(&queue).pop_front();
+            while let Some((index, item)) = next() {
                 let result = cancel.check().and_then(|()| work(item));
                 if result.is_err() {
                     lock(&queue).clear();
@@ -161,6 +163,18 @@ mod tests {
         let expected: Vec<u64> = all.iter().map(|n| n * n).collect();
         assert_eq!(squares(all, |n| Ok(n * n)).await.unwrap(), expected);
         assert!(squares(vec![], Ok).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn items_are_worked_on_at_the_same_time() {
+        let task = Task::start(&Silent, "meeting", None, Unit::Count);
+        let meeting = std::sync::Barrier::new(2);
+        let met = parallel(vec![1, 2], 2, &Cancel::default(), &task, move |n| {
+            meeting.wait();
+            Ok(n)
+        });
+        let met = tokio::time::timeout(std::time::Duration::from_secs(60), met).await;
+        assert_eq!(met.expect("each waits for the other").unwrap(), [1, 2]);
     }
 
     #[tokio::test]
