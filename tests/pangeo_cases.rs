@@ -68,7 +68,6 @@ fn image(folder: &Path, subdirs: &[Subdir]) -> ImageSpec {
         subdirs: subdirs.to_vec(),
         virtual_packages,
         mirrors: Vec::new(),
-        mirrors: Vec::new(),
         base: None,
         env: indexmap::IndexMap::new(),
         labels: indexmap::IndexMap::new(),

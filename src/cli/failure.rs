@@ -365,6 +365,8 @@ fn of_native(error: &native::Error) -> Verdict {
     match error {
         E::Packages(error) => of_channel(error),
         E::Layout(error) => of_oci(error),
+        E::BaseContent(error) => of_base(error),
+        E::AddedPath { .. } => plain(Kind::Usage),
         E::Archive { .. } => {
             hint(Kind::Environment, "the download may be damaged: remove it from the cache, try again")
         }

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! Each file in `tests/` that says `mod common;` compiles its own copy and uses part of it.
-#![allow(dead_code, unused_imports)]
+#![allow(dead_code, unused_imports, clippy::unwrap_used)]
 
 mod archive;
 mod channel;

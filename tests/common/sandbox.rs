@@ -151,6 +151,8 @@ fn tiny_rootfs(architecture: &str) -> Vec<u8> {
         ("etc/architecture", architecture),
     ] {
         let mut header = tar::Header::new_gnu();
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
         header.set_mtime(1_700_000_000);

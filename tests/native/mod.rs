@@ -188,6 +188,7 @@ pub fn image_spec() -> ImageSpec {
         platforms: vec![],
         subdirs: vec![],
         virtual_packages: VirtualPackages::default(),
+        mirrors: vec![],
         base: None,
         env: IndexMap::new(),
         labels: IndexMap::new(),
