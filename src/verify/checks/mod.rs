@@ -9,6 +9,7 @@ mod entrypoint;
 mod files;
 mod hub;
 mod identity;
+mod imports;
 mod jupyter;
 mod python;
 mod scene;
@@ -30,7 +31,7 @@ pub struct Check {
     pub name: &'static str,
     /// Who or what breaks when it does not hold.
     pub why: &'static str,
-    /// conda packages without which it means nothing: it is not run unless the lock has them all.
+    /// conda packages without which it means nothing: it is not run unless the lock has them all. `a|b` is either.
     pub needs: &'static [&'static str],
     /// How it is found out.
     pub how: How,
@@ -105,9 +106,12 @@ pub const ALL: &[Check] = &[
         Box::pin(entrypoint::login_shell(scene))
     }),
     running("hub.empty-home", "a user's first volume is empty", &[], |scene| Box::pin(hub::empty_home(scene))),
-    running("hub.singleuser", "a hub starts jupyterhub-singleuser", &["jupyterhub-singleuser"], |scene| {
-        Box::pin(hub::singleuser(scene))
-    }),
+    running(
+        "hub.singleuser",
+        "a hub starts jupyterhub-singleuser",
+        &["jupyterhub-singleuser|jupyterhub-base|jupyterhub"],
+        |scene| Box::pin(hub::singleuser(scene)),
+    ),
     running("hub.binder", "BinderHub finds jupyter-lab with the system's python3", &["jupyterlab"], |scene| {
         Box::pin(hub::binder(scene))
     }),
@@ -158,7 +162,9 @@ impl Check {
 
     /// The package without which this check means nothing for `subject`, if there is one.
     pub fn lacks(&self, subject: &Subject<'_>) -> Option<&'static str> {
-        self.needs.iter().copied().find(|name| subject.locked(name).is_none())
+        let is_there = |either: &str| either.split('|').any(|name| subject.locked(name).is_some());
+        let lacking = self.needs.iter().find(|either| !is_there(either))?;
+        lacking.split('|').next()
     }
 }
 
