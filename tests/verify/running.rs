@@ -33,7 +33,7 @@ const MUTATIONS: &[(&[&str], Break)] = &[
     (&["entrypoint.pangeo-scratch"], |m| m.edit("srv/start", " && -n \"$JUPYTERHUB_USER\"", "")),
     (&["entrypoint.pangeo-scratch"], |m| m.edit("srv/start", "USER/\"", "USER\"")),
     (&["entrypoint.login-shell"], |m| {
-        m.edit("etc/profile.d/init_conda.sh", "export", "[[ $0 == /srv/start ]] && export")
+        m.edit("etc/profile.d/init_conda.sh", "export", "[[ $0 == /srv/start ]] && export");
     }),
     (&["hub.empty-home"], |m| m.edit("srv/start", "exec", ": > ~/.started; exec")),
     (&["hub.singleuser"], |m| m.program("jupyterhub-singleuser", "exit 1")),
