@@ -90,7 +90,10 @@ async fn everything_passes_and_the_server_is_described() {
     assert_eq!(report.failures().collect::<Vec<_>>(), []);
     assert!(verification.verified.is_some());
     let not_run = report.platforms[0].checks.iter().filter(|check| matches!(check.outcome, Outcome::NotRun { .. }));
-    assert_eq!(not_run.map(|check| check.name.as_str()).collect::<Vec<_>>(), ["system.apt", "python.imports"]);
+    assert_eq!(
+        not_run.map(|check| check.name.as_str()).collect::<Vec<_>>(),
+        ["identity.pip", "system.apt", "python.imports"]
+    );
     for name in ["jupyter.server", "jupyter.old-options"] {
         assert_eq!(check(&report, name).facts["jupyterlab"], "4.9.9");
     }
