@@ -192,6 +192,22 @@ fn links_lead_inside_the_root_wherever_they_point() {
 }
 
 #[test]
+fn a_directory_that_becomes_a_link_in_the_middle_of_a_layer_leads_nowhere() {
+    let dir = tempdir().unwrap();
+    let victim = dir.path().join("victim");
+    fs::create_dir(&victim).unwrap();
+    let link = victim.to_str().unwrap();
+    let replaced = Tar::default().dir("a").file("a/x", "x").symlink("a", link).file("a/y", "y");
+    let removed = Tar::default().file(".wh.b", "").symlink("b", link).file("b/y", "y");
+    let layout = layout_of(&dir.path().join("layout"), vec![Tar::default().file("b/x", "x"), removed, replaced]);
+    let image = layout.image(Platform::LinuxAmd64).unwrap();
+    let root = dir.path().join("root");
+    unpack(&image, &layout, &root, Ownership::Mine, &Silent).unwrap();
+    assert_eq!(fs::read_dir(&victim).unwrap().count(), 0);
+    assert!(root.join(victim.strip_prefix("/").unwrap()).join("y").is_file());
+}
+
+#[test]
 fn a_directory_that_becomes_a_link_does_not_pass_its_mode_on() {
     let dir = tempdir().unwrap();
     let victim = dir.path().join("victim");

@@ -1,6 +1,8 @@
 //! From a lock to an image: the seam between engines.
 
+pub mod base;
 pub mod native;
+pub mod pins;
 
 use std::path::PathBuf;
 

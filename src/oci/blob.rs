@@ -73,7 +73,7 @@ pub(super) fn temporary(directory: &Path) -> Result<NamedTempFile> {
 }
 
 /// Replaces `path` by a file of `bytes`, at once.
-pub(super) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let directory = path.parent().expect("files of a layout are in its directory");
     let mut file = temporary(directory)?;
     file.write_all(bytes).map_err(Error::write(path))?;

@@ -14,6 +14,13 @@ const BLOCK: usize = 512;
 /// The most bytes of a long name or extended header. Linux paths end at 4096 bytes, extended attributes at 64 KiB.
 const MAX_EXTENSION: u64 = 1 << 20;
 
+/// The most bytes of a path: Linux's `PATH_MAX`.
+const MAX_PATH: usize = 4096;
+/// What all entries of one archive may cost whoever remembers them, in bytes: each its path and [`ENTRY_COST`]. Room for
+/// millions of entries, and an end to an archive that was made to fill the memory.
+const MAX_REMEMBERED: usize = 1 << 29;
+const ENTRY_COST: usize = 64;
+
 /// What an entry is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryKind {
@@ -65,6 +72,8 @@ pub struct Entries<R> {
     /// Bytes of the current entry that were not read yet, then its padding.
     content: u64,
     padding: u64,
+    /// What is left of [`MAX_REMEMBERED`].
+    budget: usize,
 }
 
 /// What an extended header or a long name says about the entry that follows.
@@ -81,7 +90,7 @@ struct Extension {
 impl<R: Read> Entries<R> {
     /// Reads entries from `source`.
     pub const fn new(source: R) -> Self {
-        Self { source, content: 0, padding: 0 }
+        Self { source, content: 0, padding: 0, budget: MAX_REMEMBERED }
     }
 
     /// The next entry, whose content [`Read`] then gives; `None` at the end. What was not read is skipped.
@@ -112,6 +121,9 @@ impl<R: Read> Entries<R> {
 
     fn entry(&mut self, header: &Header, extension: Extension) -> io::Result<LayerEntry> {
         let path = extension.path.unwrap_or_else(|| header.path_bytes().into_owned());
+        let cost = path.len() + ENTRY_COST;
+        self.budget =
+            self.budget.checked_sub(cost).ok_or_else(|| invalid("more entries than any system has".to_owned()))?;
         let mut entry = LayerEntry {
             path: clean(&path)?,
             kind: EntryKind::File,
@@ -247,6 +259,9 @@ impl Extension {
 /// `path` as a path below the root: no `/` in front, no `.`. A `..` is an error even where it would not climb out,
 /// because what it means depends on symbolic links.
 fn clean(path: &[u8]) -> io::Result<PathBuf> {
+    if path.len() > MAX_PATH {
+        return Err(invalid(format!("a path of {} bytes", path.len())));
+    }
     let path = PathBuf::from(OsString::from_vec(path.to_vec()));
     let mut clean = PathBuf::new();
     for component in path.components() {
@@ -263,7 +278,8 @@ fn check_sum(header: &Header) -> io::Result<()> {
     let bytes = header.as_bytes();
     let sum: u32 = bytes[..148].iter().chain(&bytes[156..]).map(|&byte| u32::from(byte)).sum();
     // Eight spaces stand in for the checksum itself.
-    if header.cksum()? == sum + 8 * u32::from(b' ') { Ok(()) } else { Err(invalid("no tar header".to_owned())) }
+    let right = header.cksum().is_ok_and(|written| written == sum + 8 * u32::from(b' '));
+    if right { Ok(()) } else { Err(invalid("no tar header".to_owned())) }
 }
 
 /// Fills `buffer` as far as the source goes.
@@ -374,6 +390,20 @@ mod tests {
         header.set_size(1 << 40);
         header.set_cksum();
         assert_eq!(read_all(header.as_bytes()).unwrap_err().kind(), ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn an_archive_cannot_fill_the_memory_with_names() {
+        let mut writer = TarWriter::new(Vec::new());
+        for _ in 0..3 {
+            writer.append(&entry("f", Kind::File(0)), io::empty()).unwrap();
+        }
+        let bytes = writer.end().unwrap();
+        let mut entries = Entries::new(bytes.as_slice());
+        entries.budget = 2 * (1 + ENTRY_COST);
+        assert!(entries.next_entry().is_ok() && entries.next_entry().is_ok());
+        assert_eq!(entries.next_entry().unwrap_err().kind(), ErrorKind::InvalidData);
+        assert!(clean(&[b'x'; MAX_PATH + 1]).is_err());
     }
 
     #[test]

@@ -57,9 +57,22 @@ impl Layer {
         count: &(dyn Fn(u64) + Sync),
         consume: impl FnOnce(&mut dyn Read) -> Result<ControlFlow<()>>,
     ) -> Result<ControlFlow<()>> {
-        let file = layout.open_blob(&self.digest)?;
-        let mut counted = Counted { source: file, hash: HashingWriter::new(io::sink()), count };
+        self.read_from(layout.open_blob(&self.digest)?, count, consume)
+    }
+
+    /// [`read`](Self::read) where the blob is a file of its own.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read).
+    pub fn read_from(
+        &self,
+        blob: fs_err::File,
+        count: &(dyn Fn(u64) + Sync),
+        consume: impl FnOnce(&mut dyn Read) -> Result<ControlFlow<()>>,
+    ) -> Result<ControlFlow<()>> {
+        let path = blob.path().to_owned();
         let unreadable = |source| Error::Layer { digest: self.digest, source };
+        let mut counted = Counted { source: blob, hash: HashingWriter::new(io::sink()), count };
         let outcome = match self.compression.decoder(&mut counted) {
             Ok(mut decoder) => consume(&mut decoder),
             Err(source) => Err(unreadable(source)),
@@ -70,7 +83,6 @@ impl Layer {
         // Also after an error: that the blob is damaged explains it better than what the damage led to.
         io::copy(&mut counted, &mut io::sink()).map_err(unreadable)?;
         let (_, found, found_size) = counted.hash.finish();
-        let path = layout.blob_path(&self.digest);
         Mismatch::check((self.digest, self.size), (found, found_size))
             .map_err(|mismatch| Error::Corrupt { path, mismatch })?;
         outcome

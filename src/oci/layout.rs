@@ -19,7 +19,8 @@ use oci_spec::image::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::blob::{TEMPORARY, write_atomically};
+use super::blob::TEMPORARY;
+pub(crate) use super::blob::write_atomically;
 use super::error::{Error, Mismatch, Result};
 use super::{BlobWriter, Digest, Platform, canonical_json};
 
@@ -282,7 +283,7 @@ impl Layout {
 }
 
 /// The digest of a descriptor, which must be SHA-256.
-pub(super) fn sha256(descriptor: &Descriptor) -> Result<Digest> {
+pub(crate) fn sha256(descriptor: &Descriptor) -> Result<Digest> {
     Digest::try_from(descriptor.digest()).map_err(|error| Error::malformed(descriptor.digest(), &error))
 }
 

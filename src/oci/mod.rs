@@ -22,7 +22,7 @@ pub mod walk;
 
 pub use archive::write_docker_archive;
 pub use blob::BlobWriter;
-pub use compression::Compression;
+pub use compression::{Compression, Encoder};
 pub use digest::Digest;
 pub use document::Document;
 pub use error::Error;

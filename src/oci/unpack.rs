@@ -2,7 +2,7 @@
 //!
 //! Follows OCI image-spec, "Image Layer Filesystem Changeset": layers in order, whiteouts remove what lower layers
 //! brought, whatever replaces a directory removes it. Nothing is written outside the directory, whatever the layers
-//! say (see [`RootDir`]). Extended attributes are left out.
+//! say (see `rootdir.rs`). Extended attributes are left out.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Read};
@@ -179,7 +179,8 @@ impl Unpacker {
         match mknod(place, kind, Mode::from_bits_truncate(entry.mode & 0o777), device) {
             Ok(()) => {
                 self.own(place, entry)?;
-                fs::set_permissions(place, fs::Permissions::from_mode(self.mode(entry.mode)))
+                fs::set_permissions(place, fs::Permissions::from_mode(self.mode(entry.mode)))?;
+                set_time(place, entry.mtime)
             }
             // Root of a container may not make devices; whoever runs the image brings `/dev` along.
             Err(Errno::EPERM) => Ok(()),

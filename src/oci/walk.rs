@@ -32,18 +32,21 @@ pub fn walk(
     layout: &Layout,
     mut visit: impl FnMut(&LayerEntry, &mut dyn Read) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
-    walk_layers(&image.layers, layout, &mut visit)
+    walk_layers(&image.layers, &|layer| layout.open_blob(&layer.digest), &mut visit)
 }
 
-/// [`walk`] for layers that are not part of an image yet.
+/// Opens the blob of a layer.
+pub type Open<'a> = dyn Fn(&Layer) -> Result<fs_err::File> + 'a;
+
+/// [`walk`] for layers wherever their blobs are.
 ///
 /// # Errors
 /// Those of [`walk`].
-pub fn walk_layers(layers: &[Layer], layout: &Layout, visit: &mut Visit<'_>) -> Result<()> {
+pub fn walk_layers(layers: &[Layer], open: &Open<'_>, visit: &mut Visit<'_>) -> Result<()> {
     let mut above = Cover::default();
     for layer in layers.iter().rev() {
         let mut here = Cover::default();
-        let flow = layer.read(layout, &|_| {}, |content| {
+        let flow = layer.read_from(open(layer)?, &|_| {}, |content| {
             let mut entries = Entries::new(content);
             let unreadable = |source| Error::Layer { digest: layer.digest, source };
             while let Some(entry) = entries.next_entry().map_err(unreadable)? {
@@ -69,27 +72,27 @@ pub fn walk_layers(layers: &[Layer], layout: &Layout, visit: &mut Visit<'_>) -> 
 /// # Errors
 /// Those of [`walk`]; [`Error::TooLarge`] past 64 MiB for one file or 1 GiB for all.
 pub fn read_files(image: &Image, layout: &Layout, wanted: impl Fn(&str) -> bool) -> Result<BTreeMap<String, Vec<u8>>> {
-    read_files_of(&image.layers, layout, &wanted)
+    read_files_of(&image.layers, &|layer| layout.open_blob(&layer.digest), &wanted)
 }
 
-/// [`read_files`] for layers that are not part of an image yet.
+/// [`read_files`] for layers wherever their blobs are.
 ///
 /// # Errors
 /// Those of [`read_files`].
 pub fn read_files_of(
     layers: &[Layer],
-    layout: &Layout,
+    open: &Open<'_>,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut found = Found::default();
-    found.read(layers, layout, wanted)?;
+    found.read(layers, open, wanted)?;
     for _ in 0..MAX_LINKS {
         let missing: HashSet<String> =
             found.links.values().filter(|t| !found.files.contains_key(*t)).cloned().collect();
         if missing.is_empty() {
             break;
         }
-        found.read(layers, layout, &|path| missing.contains(path))?;
+        found.read(layers, open, &|path| missing.contains(path))?;
     }
     Ok(found.resolve(wanted))
 }
@@ -103,8 +106,8 @@ struct Found {
 }
 
 impl Found {
-    fn read(&mut self, layers: &[Layer], layout: &Layout, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
-        walk_layers(layers, layout, &mut |entry, content| {
+    fn read(&mut self, layers: &[Layer], open: &Open<'_>, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
+        walk_layers(layers, open, &mut |entry, content| {
             let Some(path) = entry.path.to_str().filter(|path| wanted(path)) else {
                 return Ok(ControlFlow::Continue(()));
             };

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::challenge::Challenge;
 use super::credentials::{self, Credentials};
 use super::error::{Error, Result};
-use super::transport::{Redirects, Transport, body, shown, status};
+use super::transport::{Redirects, Transport, body, broke_off, shown, status};
 
 /// Where Docker Hub's API is; its own name is that of its web site.
 const HUB: &str = "registry-1.docker.io";
@@ -151,32 +151,40 @@ async fn token(
     query.extend(service.map(|service| ("service", service)));
     let client = transport.client(&url, Redirects::Refuse)?;
     let request = || {
-        Ok(match &credentials {
+        let request = match &credentials {
             Some(Credentials::Identity(token)) => {
                 let grant = [("grant_type", "refresh_token"), ("client_id", "esker"), ("refresh_token", token)];
-                let form = url::form_urlencoded::Serializer::new(String::new())
-                    .extend_pairs(&query)
-                    .extend_pairs(grant)
-                    .finish();
+                let mut form = url::form_urlencoded::Serializer::new(String::new());
+                let form = form.extend_pairs(&query).extend_pairs(grant).finish();
                 client.post(url.clone()).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form)
             }
-            other => {
-                let mut url = url.clone();
-                url.query_pairs_mut().extend_pairs(&query);
-                let request = client.get(url);
-                match other {
-                    Some(Credentials::Password(user, password)) => request.basic_auth(user, Some(password)),
-                    _ => request,
-                }
+            Some(Credentials::Password(user, password)) => {
+                client.get(with_query(&url, &query)).basic_auth(user, Some(password))
             }
-        })
+            None => client.get(with_query(&url, &query)),
+        };
+        Ok(request.header(ACCEPT, "application/json"))
     };
-    let response = transport.send(&url, || request().map(|request| request.header(ACCEPT, "application/json"))).await?;
-    match response.status() {
-        StatusCode::OK => parse_token(&url, &body(&url, response, MAX_TOKEN).await?),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(denied(reference, refused(credentials.as_ref()))),
-        _ => Err(status(&url, response).await),
+    let mut tries = transport.tries();
+    loop {
+        let response = transport.send(&url, &request).await?;
+        match response.status() {
+            StatusCode::OK => match body(&url, response, MAX_TOKEN).await {
+                Ok(body) => return parse_token(&url, &body),
+                Err(error) => tries.again(error, broke_off).await?,
+            },
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                return Err(denied(reference, refused(credentials.as_ref())));
+            }
+            _ => return Err(status(&url, response).await),
+        }
     }
+}
+
+fn with_query(url: &Url, query: &[(&str, &str)]) -> Url {
+    let mut url = url.clone();
+    url.query_pairs_mut().extend_pairs(query);
+    url
 }
 
 fn refused(credentials: Option<&Credentials>) -> Option<String> {

@@ -10,7 +10,7 @@ use reqwest::{Response, StatusCode, Url};
 
 use super::Client;
 use super::error::{Error, Result};
-use super::transport::{ATTEMPTS, shown, status, unreachable};
+use super::transport::{broke_off, shown, status, unreachable};
 use crate::oci::{self, BlobWriter, Digest, Layout};
 
 impl Client {
@@ -35,15 +35,11 @@ impl Client {
             return Ok(store.blob_path(&digest));
         }
         let mut download = Download { url, store, digest, size, writer: None, counted: 0 };
-        let mut attempt = 1;
-        loop {
-            match self.fetch(reference, &mut download, count).await {
-                Ok(()) => return Ok(store.blob_path(&digest)),
-                Err(error) if attempt == ATTEMPTS || !is_worth_another_try(&error) => return Err(error),
-                Err(_) => tokio::time::sleep(self.transport.backoff(attempt)).await,
-            }
-            attempt += 1;
+        let mut tries = self.transport.tries();
+        while let Err(error) = self.fetch(reference, &mut download, count).await {
+            tries.again(error, is_worth_another_try).await?;
         }
+        Ok(store.blob_path(&digest))
     }
 
     /// One attempt: asks for what is missing.
@@ -140,11 +136,11 @@ fn starts_at(response: &Response, offset: u64) -> bool {
     range.is_some_and(|range| range.starts_with(&format!("bytes {offset}-")))
 }
 
-/// A connection that broke, a truncated or a damaged answer. Whether requests as such fail is known by now.
-const fn is_worth_another_try(error: &Error) -> bool {
+/// A truncated or damaged answer, or one that does not go on where the last one ended.
+fn is_worth_another_try(error: &Error) -> bool {
     match error {
-        Error::Unreachable { .. } | Error::Malformed { .. } | Error::Corrupt { .. } => true,
+        Error::Malformed { .. } | Error::Corrupt { .. } => true,
         Error::Status { status, .. } => *status == 416 || *status == 206,
-        _ => false,
+        other => broke_off(other),
     }
 }

@@ -21,7 +21,7 @@ use reqwest::{Response, StatusCode, Url};
 
 pub use self::error::Error;
 use self::error::Result;
-use self::transport::{Transport, body, shown, status};
+use self::transport::{Transport, body, broke_off, shown, status};
 use crate::oci::error::Mismatch;
 use crate::oci::{Digest, Document, Platform, image, layout};
 
@@ -111,15 +111,25 @@ impl Client {
         let digest = digest.map(|digest| digest.to_string()).or_else(|| reference.digest().map(str::to_owned));
         let name = digest.as_deref().or(reference.tag()).unwrap_or("latest");
         let url = self.url(reference, &["manifests", name])?;
+        let mut tries = self.transport.tries();
+        loop {
+            match self.document(reference, &url, digest.as_deref()).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => tries.again(error, broke_off).await?,
+            }
+        }
+    }
+
+    async fn document(&self, reference: &Reference, url: &Url, digest: Option<&str>) -> Result<Vec<u8>> {
         let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(ACCEPTED))]);
-        let response = self.get(reference, &url, &headers).await?;
+        let response = self.get(reference, url, &headers).await?;
         if response.status() != StatusCode::OK {
-            return Err(status(&url, response).await);
+            return Err(status(url, response).await);
         }
         let announced = response.headers().get("docker-content-digest").and_then(|value| value.to_str().ok());
-        let expected = digest.or_else(|| announced.map(str::to_owned));
-        let bytes = body(&url, response, layout::MAX_DOCUMENT).await?;
-        check(&url, &bytes, expected.as_deref())?;
+        let expected = digest.or(announced).map(str::to_owned);
+        let bytes = body(url, response, layout::MAX_DOCUMENT).await?;
+        check(url, &bytes, expected.as_deref())?;
         Ok(bytes)
     }
 
@@ -151,4 +161,22 @@ fn check(url: &Url, bytes: &[u8], expected: Option<&str>) -> Result<()> {
     let size = bytes.len() as u64;
     Mismatch::check((expected, size), (Digest::of(bytes), size))
         .map_err(|mismatch| Error::Corrupt { url: shown(url), mismatch })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_images() {
+        let client = Client::new(Options::default());
+        for (reference, address) in [
+            ("debian:bookworm", "https://registry-1.docker.io/v2/library/debian/manifests/x"),
+            ("quay.io/pangeo/base-image", "https://quay.io/v2/pangeo/base-image/manifests/x"),
+            ("localhost:5000/a/b/c", "http://localhost:5000/v2/a/b/c/manifests/x"),
+        ] {
+            let url = client.url(&reference.parse().unwrap(), &["manifests", "x"]).unwrap();
+            assert_eq!(url.as_str(), address);
+        }
+    }
 }

@@ -11,7 +11,7 @@ use super::Options;
 use super::error::{Error, Result};
 
 /// How often something is tried before it is given up.
-pub const ATTEMPTS: u32 = 5;
+const ATTEMPTS: u32 = 5;
 const MAX_REDIRECTS: usize = 5;
 /// The longest wait a server may ask for. Whoever asks for more is reported instead.
 const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -100,9 +100,32 @@ impl Transport {
         }
     }
 
+    /// For work whose failures [`send`](Self::send) does not see: those of an answer's body.
+    pub const fn tries(&self) -> Tries<'_> {
+        Tries { transport: self, failed: 0 }
+    }
+
     /// How long to wait after the failed attempt number `attempt`, from 1: twice as long each time.
-    pub fn backoff(&self, attempt: u32) -> Duration {
+    fn backoff(&self, attempt: u32) -> Duration {
         self.options.retry_delay.saturating_mul(2u32.saturating_pow(attempt.saturating_sub(1))).min(MAX_WAIT)
+    }
+}
+
+/// How often something failed.
+pub struct Tries<'a> {
+    transport: &'a Transport,
+    failed: u32,
+}
+
+impl Tries<'_> {
+    /// Waits before another try; or returns `error`, when it does not pass by itself or has come too often.
+    pub async fn again(&mut self, error: Error, passes: fn(&Error) -> bool) -> Result<()> {
+        self.failed += 1;
+        if self.failed == ATTEMPTS || !passes(&error) {
+            return Err(error);
+        }
+        tokio::time::sleep(self.transport.backoff(self.failed)).await;
+        Ok(())
     }
 }
 
@@ -137,6 +160,11 @@ fn is_transient(status: StatusCode) -> bool {
 /// A redirect that is refused stays refused; everything else may be luck.
 fn is_retryable(error: &reqwest::Error) -> bool {
     !error.is_redirect() && !error.is_builder()
+}
+
+/// Whether an answer began well and broke off. Requests that got no answer were repeated before they became errors.
+pub fn broke_off(error: &Error) -> bool {
+    matches!(error, Error::Unreachable { source, .. } if source.is_decode() || source.is_body())
 }
 
 /// `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3).
