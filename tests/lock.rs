@@ -329,3 +329,44 @@ async fn pip_requirements_are_refused_unless_locked() {
     let explicit = kept.explicit(Subdir::Linux64);
     assert!(explicit.lines().last().unwrap().starts_with("# pip cowsay @ https://files.example/cowsay-6.1"));
 }
+
+#[tokio::test]
+async fn offline_solves_from_the_cache_or_says_what_is_missing() {
+    let world = world(&TinyChannel::standard());
+    let offline = || {
+        let cache = world.folder.path().join("cache");
+        Client::new(Options { mirrors: vec![world.server.mirror()], offline: true, ..Options::new(cache) }).unwrap()
+    };
+    let spec = LockSpec::of(&world.image(&["hello"])).unwrap();
+    let error = solve(&spec, None, &offline(), &Silent).await.unwrap_err();
+    let Error::Fetch(esker::channel::Error::Offline { what }) = &error else { panic!("{error:?}") };
+    assert!(what.starts_with(world.server.url().as_str()), "{what}");
+    assert_eq!(world.server.requests(), [""; 0]);
+    let online = solve(&spec, None, &world.client(), &Silent).await.unwrap();
+    let asked = world.server.requests().len();
+    assert_eq!(solve(&spec, None, &offline(), &Silent).await.unwrap(), online);
+    assert_eq!(world.server.requests().len(), asked);
+}
+
+#[tokio::test]
+async fn a_channel_nobody_serves_is_told_from_one_that_does_not_exist() {
+    let world = world(&TinyChannel::standard());
+    let channel = |url: &str| {
+        let image = world.image_of(&format!("channels: ['{url}']\ndependencies: [python]\n"));
+        LockSpec::of(&image).unwrap()
+    };
+    let solve = async |url: &str| match solve(&channel(url), None, &world.client(), &Silent).await.unwrap_err() {
+        Error::Fetch(error) => error,
+        error => panic!("{error:?}"),
+    };
+    let missing = solve(&format!("{}nothing", world.server.url())).await;
+    assert!(matches!(missing, esker::channel::Error::NoChannel { .. }), "{missing:?}");
+    let unknown = solve("http://host.invalid/channel").await;
+    assert!(matches!(unknown, esker::channel::Error::Dns { .. }), "{unknown:?}");
+    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = solve(&format!("http://{nowhere}/channel")).await;
+    assert!(matches!(closed, esker::channel::Error::Connect { .. }), "{closed:?}");
+    fs_err::write(world.folder.path().join("channel/noarch/repodata.json"), "{ garbage").unwrap();
+    let garbage = solve("conda-forge").await;
+    assert!(matches!(garbage, esker::channel::Error::Repodata { .. }), "{garbage:?}");
+}
