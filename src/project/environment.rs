@@ -4,6 +4,7 @@
 //! `channels: conda-forge` letter by letter; each of these once cost somebody a wrong image. Here whatever is not
 //! understood is an error with its place.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use indexmap::IndexMap;
@@ -31,11 +32,13 @@ impl Environment {
 /// One file being read; keeps account of the selectors that have found their dependency.
 struct Reader {
     document: Document,
+    /// Lines whose comment belongs to a dependency.
+    taken: BTreeSet<usize>,
 }
 
 impl Reader {
     fn new(document: Document) -> Self {
-        Self { document }
+        Self { document, taken: BTreeSet::new() }
     }
 
     fn environment(mut self) -> Result<Environment, Error> {
@@ -111,22 +114,26 @@ impl Reader {
             (Value::Scalar { text, .. }, "text") => text.trim().to_owned(),
             (_, found) => return Err(not_text(item, found)),
         };
-        let selector = match self.document.comments.remove(&item.last_line) {
-            Some(comment) => selection(&comment)?,
+        let first_in_line = self.taken.insert(item.last_line);
+        let selector = match self.document.comments.get(&item.last_line) {
+            Some(comment) if first_in_line => selection(comment)?,
+            Some(comment) => refuse_selector(comment).map(|()| None)?,
             None => None,
         };
         Ok(Dependency { spec, selector, place: item.place.clone() })
     }
 
-    /// A selector that no dependency took stands on a key, or behind a second dependency in one line: conda-lock would
-    /// drop that whole line.
-    fn refuse_other_selectors(self) -> Result<(), Error> {
-        for comment in self.document.comments.into_values() {
-            if let Selection::Subdirs(selector, _) = selector::read(&comment.text) {
-                return Err(Error::MisplacedSelector { place: comment.place, selector });
-            }
-        }
-        Ok(())
+    /// Refuses selectors on lines without a dependency: conda-lock would drop those lines whole.
+    fn refuse_other_selectors(&self) -> Result<(), Error> {
+        let others = self.document.comments.iter().filter(|(line, _)| !self.taken.contains(line));
+        others.map(|(_, comment)| comment).try_for_each(refuse_selector)
+    }
+}
+
+fn refuse_selector(comment: &Comment) -> Result<(), Error> {
+    match selector::read(&comment.text) {
+        Selection::Subdirs(selector, _) => Err(Error::MisplacedSelector { place: comment.place.clone(), selector }),
+        Selection::Prose | Selection::Unknown(_) => Ok(()),
     }
 }
 

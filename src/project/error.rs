@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rattler_conda_types::Subdir;
 
@@ -390,13 +390,6 @@ impl fmt::Display for Help {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file.display(), self.line, self.column)
-    }
-}
-
-impl Place {
-    /// The first character of a file.
-    pub(super) fn start(file: &Path) -> Self {
-        Self { file: file.to_owned(), line: 1, column: 1 }
     }
 }
 

@@ -2,11 +2,15 @@
 //!
 //! Everything a user writes is read here, with the file, line and column of whatever is wrong.
 
+mod apt;
 mod base;
+mod config;
+mod discover;
 mod environment;
 mod error;
 mod fields;
 mod merge;
+mod resolve;
 mod selector;
 mod spec;
 mod text;

@@ -9,25 +9,40 @@ use rattler_conda_types::{MatchSpec, PackageName, ParseMatchSpecError, ParseMatc
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
     /// rattler's parser refuses it.
-    #[error("{0}")]
-    Syntax(#[source] ParseMatchSpecError),
+    #[error(transparent)]
+    Syntax(Box<ParseMatchSpecError>),
+    /// rattler's parser refuses its version.
+    #[error("its version cannot be read; write `name>=1.2,<2`, `name=1.2` or `name==1.2.3`")]
+    Version(#[source] Box<ParseMatchSpecError>),
+    /// Something else in brackets than conda has there.
+    #[error("brackets hold keys and values (`name[version='>=1', build=py312_0]`); conda has no extras")]
+    Bracket(#[source] Box<ParseMatchSpecError>),
     /// The name is a pattern.
     #[error("a package must be named; patterns (`*`, `^…$`) are not supported in names")]
     Pattern,
+    /// The name begins like an option or a file.
+    #[error("a package's name begins with a letter, a digit or `_`, not as `{0}` does")]
+    Name(String),
+    /// `channel:name`.
+    #[error("`{0}:` means nothing; write `channel::name` for a package of one channel")]
+    Namespace(String),
     /// What stands where the build string does cannot be one.
     #[error(
         "`{0}` is read as a build string, which has only letters, digits, `_`, `.`, `+` and `*`; write \
-         `name>=version` or `name=version=build`"
+         `name>=version` or `name=version=build`, with commas between versions"
     )]
     Build(String),
-    /// `name[...]=...#...` and the like.
+    /// `name==1.0#comment` and the like.
     #[error("`#` begins a comment only behind a space")]
     Comment,
     /// A package file by path.
     #[error("a path is not the same on another machine; use a `https://` or `file://` URL, or a channel")]
     Path,
+    /// `numpy scipy`: a word where a version should be.
+    #[error("`{0}` is read as a version; write one package a line")]
+    Word(String),
     /// Requirements in pip's language.
-    #[error("`{0}` belongs to pip's requirements; put this line below `- pip:`")]
+    #[error("`{0}` has a meaning only in pip's requirements; remove it, or put this line below `- pip:`")]
     Pip(char),
 }
 
@@ -36,24 +51,39 @@ pub enum SpecError {
 /// # Errors
 /// A text that is no specification of one package by name or URL.
 pub fn match_spec(text: &str) -> Result<MatchSpec, SpecError> {
-    let is_url = text.contains("://") && !text.contains("::");
+    refuse_foreign_syntax(text)?;
+    let options = ParseMatchSpecOptions::lenient().with_exact_names_only(true);
+    let spec = MatchSpec::from_str(text, options).map_err(syntax)?;
+    let name = name_of(&spec).ok_or(SpecError::Pattern)?.as_source();
+    if !name.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_') {
+        return Err(SpecError::Name(name.to_owned()));
+    }
+    match (&spec.namespace, &spec.build) {
+        (Some(namespace), _) => Err(SpecError::Namespace(namespace.clone())),
+        (_, Some(build)) if !is_build(build) => Err(SpecError::Build(build.to_string())),
+        _ => Ok(spec),
+    }
+}
+
+/// Refuses what rattler would understand in its own way, or explain badly.
+fn refuse_foreign_syntax(text: &str) -> Result<(), SpecError> {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    let is_url = scheme.is_some_and(|scheme| scheme.chars().all(char::is_alphanumeric)) && !text.contains("::");
     if text.starts_with(['.', '/', '~']) || text.contains('\\') {
         return Err(SpecError::Path);
     }
-    if !is_url && text.contains('#') && !text.contains('[') {
-        return Err(SpecError::Comment);
+    if is_url || text.contains('[') {
+        return Ok(());
     }
-    if let Some(sign) = ['@', ';'].into_iter().find(|sign| !is_url && !text.contains('[') && text.contains(*sign)) {
+    if let Some(sign) = ['@', ';'].into_iter().find(|sign| text.contains(*sign)) {
         return Err(SpecError::Pip(sign));
     }
-    let options = ParseMatchSpecOptions::lenient().with_exact_names_only(true);
-    let spec = MatchSpec::from_str(text, options).map_err(syntax)?;
-    if spec.name.as_exact().is_none() {
-        return Err(SpecError::Pattern);
+    if text.contains('#') {
+        return Err(SpecError::Comment);
     }
-    match &spec.build {
-        Some(build) if !is_build(build) => Err(SpecError::Build(build.to_string())),
-        _ => Ok(spec),
+    match text.split_whitespace().nth(1) {
+        Some(word) if word.chars().all(|c| c.is_ascii_alphabetic()) => Err(SpecError::Word(word.to_owned())),
+        _ => Ok(()),
     }
 }
 
@@ -66,7 +96,13 @@ fn syntax(error: ParseMatchSpecError) -> SpecError {
     match error {
         ParseMatchSpecError::OnlyExactPackageNameMatchersAllowedGlob(_)
         | ParseMatchSpecError::OnlyExactPackageNameMatchersAllowedRegex(_) => SpecError::Pattern,
-        error => SpecError::Syntax(error),
+        ParseMatchSpecError::InvalidVersionSpec(_) | ParseMatchSpecError::InvalidVersionAndBuild(_) => {
+            SpecError::Version(Box::new(error))
+        }
+        ParseMatchSpecError::InvalidBracket | ParseMatchSpecError::InvalidBracketKey(_) => {
+            SpecError::Bracket(Box::new(error))
+        }
+        error => SpecError::Syntax(Box::new(error)),
     }
 }
 
@@ -90,7 +126,7 @@ mod tests {
             ("python=3.12", "python", "3.12.*", ""),
             ("python==3.12", "python", "==3.12", ""),
             ("python 3.12.*", "python", "3.12.*", ""),
-            ("pangeo-notebook=2025.07.15", "pangeo-notebook", "2025.07.15.*", ""),
+            ("pangeo-notebook=2025.07.15", "pangeo-notebook", "2025.7.15.*", ""),
             ("jaxlib>=0.4.31=cuda12*", "jaxlib", ">=0.4.31", "cuda12*"),
             ("pkg=1.2=py*", "pkg", "==1.2", "py*"),
             ("pkg[version='>=1']", "pkg", ">=1", ""),
@@ -119,32 +155,23 @@ mod tests {
 
     #[test]
     fn garbage_is_refused() {
-        for text in [
-            "",
-            "numpy >=1.2;",
-            "foo=1=2=3",
-            "foo=1=a-b",
-            "foo 1.0 build more",
-            "num*",
-            "^num.*$",
-            "*",
-            "foo[bar=1]",
-            "foo>=",
-            "foo>=1,",
-            "requests[socks]",
-            "foo==1.0#x",
-            "./a-1.0-0.conda",
-            "/tmp/a-1.0-0.conda",
-            "foo @ https://x/y.whl",
-            "foo; python_version<'3'",
-            "foo bar baz",
-            "fö",
-            "foo>=1>=2=",
-            "=1.0",
-            "https://host/not-a-package",
-            "foo>=1.0 <2.0",
+        for (kind, texts) in [
+            ("Syntax", &["", "=1.0", "fö", "foo/bar", "https://host/not-a-package"][..]),
+            ("Version", &["foo>=", "foo>=1,", "foo=>3", "foo=3.1x*y", "foo[version='>=1;']"]),
+            ("Bracket", &["foo[bar=1]", "requests[socks]", "foo[extras=[a]]"]),
+            ("Pattern", &["num*", "^num.*$", "*"]),
+            ("Name", &["-foo", "--channel"]),
+            ("Namespace", &["conda-forge:foo"]),
+            ("Build", &["foo=1=2=3", "foo=1=a-b", "foo 1.0 build more", "foo>=1.0 <2.0", "foo[build='a;b']"]),
+            ("Comment", &["foo==1.0#x"]),
+            ("Path", &["./a-1.0-0.conda", "/tmp/a-1.0-0.conda", "C:\\a-1.0-0.conda"]),
+            ("Word", &["foo bar", "foo bar baz"]),
+            ("Pip", &["numpy >=1.2;", "foo @ https://x/y.whl", "foo; python_version<'3'"]),
         ] {
-            assert!(match_spec(text).is_err(), "{text}: {:?}", match_spec(text));
+            for text in texts {
+                let error = match_spec(text).expect_err(text);
+                assert!(format!("{error:?}").starts_with(kind), "{text}: {error:?}");
+            }
         }
     }
 }

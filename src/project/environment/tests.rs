@@ -53,7 +53,7 @@ fn faults_name_their_place_and_remedy() {
         ("name: a\n", "f:1:1: no `dependencies`; add `dependencies:` with a list of packages (`- python=3.12`)"),
         (
             "name: a\ndependencies:\n",
-            "f:2:14: no `dependencies`; add `dependencies:` with a list of packages (`- python=3.12`)",
+            "f:2:13: no `dependencies`; add `dependencies:` with a list of packages (`- python=3.12`)",
         ),
         ("- python\n", "f:1:1: `environment.yml` must be a mapping (`key: value`), not a list"),
         ("depenencies: []\n", "f:1:1: unknown key `depenencies`; did you mean `dependencies`?"),
@@ -64,7 +64,7 @@ fn faults_name_their_place_and_remedy() {
         ),
         ("dependencies: a\n", "f:1:15: `dependencies` must be a list (`- python=3.12`), not text"),
         ("channels: conda-forge\ndependencies: []\n", "f:1:11: `channels` must be a list (`[conda-forge]`), not text"),
-        ("channels:\ndependencies: []\n", "f:1:10: `channels` must be a list (`[conda-forge]`), not nothing"),
+        ("channels:\ndependencies: []\n", "f:1:9: `channels` must be a list (`[conda-forge]`), not nothing"),
         ("channels: [a, a]\ndependencies: []\n", "f:1:15: `a` cannot be `channels`: it is listed twice; remove one"),
         (
             "channels: [a b]\ndependencies: []\n",
@@ -127,7 +127,7 @@ fn faults_name_their_place_and_remedy() {
             "f:1:16: selector `[linux]` does nothing here; put it on the line of one dependency, or remove it",
         ),
         ("dependencies:\n- numpy >=1.2;\n", "f:2:3: `numpy >=1.2;` is not a package specification"),
-        ("dependencies:\n\t- a\n", "f:2:1: broken YAML: tabs disallowed within this context (block indentation)"),
+        ("dependencies:\n\t- a\n", "f:2:2: broken YAML: tabs disallowed within this context (block indentation)"),
     ] {
         assert_eq!(parse(text).unwrap_err().to_string(), expected, "{text}");
     }
