@@ -35,6 +35,9 @@ pub enum Error {
         /// Its answer.
         source: Box<bollard::errors::Error>,
     },
+    /// The image has no program to start, or none that can be executed.
+    #[error("the Docker engine cannot execute the program")]
+    NotExecutable(#[source] Box<bollard::errors::Error>),
     /// The engine took an archive without saying what it had loaded.
     #[error("the Docker engine did not say which image it loaded: `{answer}`")]
     NothingLoaded {
@@ -217,9 +220,14 @@ impl Engine {
     /// Starts a container.
     ///
     /// # Errors
-    /// [`Error::Refused`].
+    /// [`Error::NotExecutable`] when it is the image's fault that it does not start, else [`Error::Refused`].
     pub async fn start(&self, id: &str) -> Result<(), Error> {
-        self.docker.start_container(id, None).await.map_err(refused("start the container"))
+        self.docker.start_container(id, None).await.map_err(|source| match source {
+            bollard::errors::Error::DockerResponseServerError { status_code: 400 | 404, .. } => {
+                Error::NotExecutable(Box::new(source))
+            }
+            source => refused("start the container")(source),
+        })
     }
 
     /// Where the container's published port can be reached.

@@ -3,16 +3,22 @@
 
 use std::path::{Path, PathBuf};
 
-use esker::lock::{Lock, LockSpec};
-use esker::project::{AptPolicy, Environment, ImageSpec, VirtualPackages};
+use esker::channel::{Client, Options};
+use esker::lock::{Lock, LockSpec, holds, solve};
+use esker::progress::Silent;
+use esker::project::{AptPolicy, Environment, ImageSpec, Mirror, VirtualPackages};
 use rattler_conda_types::Subdir;
 
 const IMAGES: [&str; 4] = ["base-notebook", "pangeo-notebook", "ml-notebook", "pytorch-notebook"];
 
+fn shared() -> PathBuf {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
+    std::env::var_os("ESKER_SHARED").map_or_else(beside, PathBuf::from)
+}
+
 /// The folders `DATE-SHA/IMAGE`; empty, with a word on stderr, where there are none.
 fn cases() -> Vec<PathBuf> {
-    let shared = std::env::var_os("ESKER_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
+    let shared = shared();
     let Ok(dates) = fs_err::read_dir(shared.join("pangeo-cases")) else {
         announce(&format!("skipped: there is no {}", shared.join("pangeo-cases").display()));
         return Vec::new();
@@ -122,4 +128,63 @@ fn every_case_is_read_and_written_as_committed() {
     let faulty: Vec<_> =
         cases().into_iter().map(|folder| (faults(&folder), folder)).filter(|(f, _)| !f.is_empty()).collect();
     assert!(faulty.is_empty(), "{faulty:#?}");
+}
+
+/// A copy of the snapshot of conda-forge's repodata as a channel on disk.
+fn snapshot() -> Option<tempfile::TempDir> {
+    let source = shared().join("conda-forge-snapshot");
+    if !source.is_dir() {
+        announce(&format!("skipped: there is no {}", source.display()));
+        return None;
+    }
+    let copy = tempfile::tempdir().expect("a folder");
+    for subdir in ["noarch", "linux-64", "linux-aarch64"] {
+        fs_err::create_dir(copy.path().join(subdir)).expect("a folder");
+        let packed = fs_err::File::open(source.join(subdir).join("repodata.json.zst")).expect("repodata");
+        let plain = fs_err::File::create(copy.path().join(subdir).join("repodata.json")).expect("a file");
+        zstd::stream::copy_decode(packed, plain).expect("zstd");
+    }
+    Some(copy)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_cases_are_solved_from_the_snapshot() {
+    let newest = cases().into_iter().filter(|folder| date(folder) == "2026-01-30");
+    let folders: Vec<PathBuf> = newest.filter(|folder| !folder.ends_with("pytorch-notebook")).collect();
+    let Some(channel) = snapshot().filter(|_| !folders.is_empty()) else { return };
+    let cache = tempfile::tempdir().expect("a folder");
+    let mirror = Mirror {
+        from: "https://conda.anaconda.org/conda-forge/".parse().expect("a URL"),
+        to: url::Url::from_directory_path(channel.path()).expect("absolute"),
+    };
+    let client = Client::new(Options { mirrors: vec![mirror], ..Options::new(cache.path()) }).expect("a client");
+    for folder in folders {
+        let committed = lock(&folder);
+        let is_linux = |subdir: &Subdir| subdir.as_str().starts_with("linux");
+        let subdirs: Vec<Subdir> = committed.subdirs.iter().copied().filter(is_linux).collect();
+        let mut image = image(&folder, &subdirs);
+        // Laid over the defaults, so that `__glibc` is there; and as new a driver as a locked ffmpeg constrains.
+        image.virtual_packages.replace = false;
+        for subdir in &subdirs {
+            let packages = image.virtual_packages.subdirs.entry(*subdir).or_default();
+            packages.insert("__cuda".into(), "12.9".into());
+            packages.insert("__glibc".into(), "2.35".into());
+        }
+        let spec = LockSpec::of(&image).expect("a request");
+        let start = std::time::Instant::now();
+        let fresh = solve(&spec, None, &client, &Silent).await.unwrap_or_else(|error| panic!("{error}"));
+        announce(&format!("{}: {} packages in {:?}", spec.image, fresh.packages.len(), start.elapsed()));
+        assert_eq!(holds(&spec, &fresh), [], "{}", folder.display());
+
+        let packages = committed.packages.into_iter().filter(|package| is_linux(&package.subdir)).collect();
+        let committed = Lock { packages, subdirs, ..committed };
+        assert_eq!(holds(&spec, &committed), [], "{}", folder.display());
+        // Every committed package is in the snapshot and answers the request, so nothing has to move.
+        let kept = solve(&spec, Some(&committed), &client, &Silent).await.expect("a solution");
+        assert_eq!(urls(&kept), urls(&committed), "{}", folder.display());
+    }
+}
+
+fn urls(lock: &Lock) -> Vec<(Subdir, &str)> {
+    lock.packages.iter().map(|package| (package.subdir, package.url.as_str())).collect()
 }

@@ -14,6 +14,7 @@ use super::{Error, Lock, LockedPackage, Manager};
 use crate::channel::Records;
 
 /// What of a lock can be kept.
+#[derive(Default)]
 pub(super) struct Favoured {
     /// Live records to prefer.
     pub records: Vec<Arc<RepoDataRecord>>,
@@ -27,7 +28,7 @@ pub(super) struct Favoured {
 /// [`Error::HashChanged`] if one has another hash there.
 pub(super) fn favoured(lock: &Lock, subdir: Subdir, records: &Records) -> Result<Favoured, Error> {
     let live = Live::new(records);
-    let mut favoured = Favoured { records: Vec::new(), gone: Vec::new() };
+    let mut favoured = Favoured::default();
     for package in lock.packages_for(subdir).filter(|package| package.manager == Manager::Conda) {
         match live.find(package) {
             Some(record) => {

@@ -4,16 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::future;
-use rattler_conda_types::{
-    Channel, GenericVirtualPackage, MatchSpec, PackageName, PackageRecord, RepoDataRecord, Subdir,
-};
-use rattler_digest::{Md5, compute_file_digest};
-use rattler_solve::resolvo::Solver;
-use rattler_solve::{CancellationToken, ChannelPriority, SolveError, SolveStrategy, SolverImpl, SolverTask};
+use rattler_conda_types::{Channel, MatchSpec, PackageName, PackageRecord, RepoDataRecord, Subdir};
+use rattler_solve::{CancellationToken, SolveError};
 
-use super::favour::favoured;
+use super::favour::{Favoured, favoured};
 use super::holds::{pip_name, satisfies, unanswered_pip};
-use super::spelling::Requirement;
+use super::solver::{CancelOnDrop, Question};
 use super::{
     Error, Failure, Lock, LockSpec, LockedChannel, LockedPackage, Manager, SubdirSpec, UnknownPackage, VirtualPackage,
 };
@@ -154,7 +150,8 @@ impl SubdirSolve<'_> {
         };
         let mut packages = Vec::with_capacity(solution.len() + pip.len());
         for record in &solution {
-            packages.push(self.locked(record).await?);
+            let category = self.category(record.package_record.name.as_normalized());
+            packages.push(LockedPackage::of(record, self.spec.subdir, category, self.client).await?);
         }
         packages.extend(pip);
         Ok(Outcome::Solved(packages))
@@ -175,17 +172,21 @@ impl SubdirSolve<'_> {
     async fn solution(&self, records: Arc<Records>) -> Result<Result<Vec<RepoDataRecord>, String>, Error> {
         let keep = match self.existing {
             Some(lock) => favoured(lock, self.spec.subdir, &records)?,
-            None => super::favour::Favoured { records: Vec::new(), gone: Vec::new() },
+            None => Favoured::default(),
         };
         for gone in &keep.gone {
             self.progress.note(&format!("`{gone}` is no longer offered for {}", self.spec.subdir));
         }
-        let specs = self.ordered_specs();
-        let virtual_packages: Vec<_> = self.spec.virtual_packages.iter().filter_map(VirtualPackage::generic).collect();
+        let question = Question {
+            records,
+            keep: keep.records,
+            specs: self.ordered_specs(),
+            virtual_packages: self.spec.virtual_packages.iter().filter_map(VirtualPackage::generic).collect(),
+        };
         let cancel = CancelOnDrop(CancellationToken::new());
         let token = cancel.0.clone();
-        let run = move || run_solver(&records, &keep.records, specs, virtual_packages, token);
-        let solved = tokio::task::spawn_blocking(run).await.map_err(|panic| self.solver_error(panic.to_string()))?;
+        let solved = tokio::task::spawn_blocking(move || question.answer(&token)).await;
+        let solved = solved.map_err(|panic| self.solver_error(panic.to_string()))?;
         let solution = match solved {
             Ok(solution) => solution,
             Err(SolveError::Unsolvable(reasons)) => return Ok(Err(reasons.join("\n"))),
@@ -244,96 +245,8 @@ impl SubdirSolve<'_> {
         Ok(pip.into_values().cloned().collect())
     }
 
-    async fn locked(&self, record: &RepoDataRecord) -> Result<LockedPackage, Error> {
-        let package = &record.package_record;
-        let mut locked = LockedPackage {
-            name: package.name.as_normalized().to_owned(),
-            version: package.version.as_str().into_owned(),
-            manager: Manager::Conda,
-            subdir: self.spec.subdir,
-            dependencies: dependencies(&package.depends),
-            url: record.url.clone(),
-            md5: package.md5.map(hex::encode),
-            sha256: package.sha256.map(hex::encode),
-            category: self.category(package.name.as_normalized()),
-            optional: false,
-        };
-        locked.optional = locked.category != "main";
-        if locked.md5.is_none() {
-            locked.md5 = Some(self.computed_md5(&locked).await?);
-        }
-        Ok(locked)
-    }
-
     /// The category of a requested package; `main` for what it brings along.
-    fn category(&self, name: &str) -> String {
-        let spec = self.spec.conda.iter().find(|spec| spec.name == name);
-        spec.map_or("main", |spec| spec.category.as_str()).to_owned()
-    }
-
-    /// The MD5 that conda-lock's format demands and the channel does not tell, from the package itself.
-    async fn computed_md5(&self, package: &LockedPackage) -> Result<String, Error> {
-        if package.sha256.is_none() {
-            return Err(Error::NoHash { url: Box::new(package.url.clone()) });
-        }
-        let path = self.client.package(package).await?;
-        let file = path.clone();
-        let digest = tokio::task::spawn_blocking(move || compute_file_digest::<Md5>(file)).await;
-        let digest = digest.map_err(|panic| self.solver_error(panic.to_string()))?;
-        digest.map(hex::encode).map_err(|source| Error::Read { path, source })
-    }
-}
-
-/// Stops the solver when nobody waits for it any more.
-struct CancelOnDrop(CancellationToken);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
-}
-
-fn run_solver(
-    records: &Records,
-    favoured: &[Arc<RepoDataRecord>],
-    specs: Vec<MatchSpec>,
-    virtual_packages: Vec<GenericVirtualPackage>,
-    cancel: CancellationToken,
-) -> Result<Vec<RepoDataRecord>, SolveError> {
-    let task = SolverTask {
-        locked_packages: favoured.iter().map(AsRef::as_ref).collect(),
-        virtual_packages,
-        specs,
-        channel_priority: ChannelPriority::Strict,
-        strategy: SolveStrategy::Highest,
-        cancellation_token: Some(cancel),
-        ..records.iter().map(|data| data.iter()).collect()
-    };
-    Solver.solve(task).map(|result| result.records)
-}
-
-/// Requirements of a record as a lock has them: names, and the version part of each.
-fn dependencies(depends: &[String]) -> BTreeMap<String, String> {
-    let mut versions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for requirement in depends.iter().map(|depend| Requirement::parse(depend)) {
-        let known = versions.entry(requirement.name).or_default();
-        known.extend(Some(requirement.version).filter(|version| !version.is_empty()));
-    }
-    let joined = |versions: BTreeSet<String>| versions.into_iter().collect::<Vec<_>>().join(",");
-    versions.into_iter().map(|(name, versions)| (name, joined(versions))).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dependencies_keep_the_version_only() {
-        let depends = ["python_abi 3.12.* *_cp312", "a >=1,<2", "b", "a !=1.5", "c 1.2 h_0", "__glibc >=2.17,<3.0.a0"];
-        let found = dependencies(&depends.map(str::to_owned));
-        let found: Vec<(&str, &str)> = found.iter().map(|(name, version)| (name.as_str(), version.as_str())).collect();
-        let expected =
-            [("__glibc", ">=2.17,<3.0.a0"), ("a", "!=1.5,>=1,<2"), ("b", ""), ("c", "1.2"), ("python_abi", "3.12.*")];
-        assert_eq!(found, expected);
+    fn category(&self, name: &str) -> &str {
+        self.spec.conda.iter().find(|spec| spec.name == name).map_or("main", |spec| spec.category.as_str())
     }
 }

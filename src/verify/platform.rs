@@ -8,7 +8,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use super::checks::{ALL, Check, Finding, How, Scene};
 use super::report::{CheckReport, Outcome, PlatformReport};
 use super::runtime::embedded::can_run;
-use super::runtime::{self, ContainerRuntime, Prepared};
+use super::runtime::{self, Prepared};
 use super::subject::{Asked, Subject};
 use super::{Error, Request, packages_txt};
 use crate::oci::{Image, Platform};
@@ -28,9 +28,9 @@ pub async fn verify(
         Ok(()) if wants_to_run => Some(prepare(request, &subject, progress).await?),
         _ => None,
     };
-    let runtime = prepared.as_ref().map(Prepared::runtime);
+    let scene = prepared.as_ref().map(|prepared| Scene::new(&subject, prepared.runtime(), request.timeout));
     let absent = here.err().unwrap_or_default();
-    let bench = Bench { request, subject: &subject, runtime, absent: &absent };
+    let bench = Bench { request, subject: &subject, scene, absent: &absent };
     let checks = bench.run_all(progress).await;
     if let Some(prepared) = prepared {
         prepared.remove().await;
@@ -75,7 +75,7 @@ fn wrap(platform: Platform) -> impl Fn(runtime::Error) -> Error {
 struct Bench<'a> {
     request: &'a Request<'a>,
     subject: &'a Subject<'a>,
-    runtime: Option<&'a dyn ContainerRuntime>,
+    scene: Option<Scene<'a>>,
     /// Why the platform cannot run here; empty if it can.
     absent: &'a str,
 }
@@ -122,11 +122,9 @@ impl Bench<'_> {
     }
 
     async fn find(&self, check: &Check) -> Result<Finding, runtime::Error> {
-        match (&check.how, self.runtime) {
+        match (&check.how, &self.scene) {
             (How::Layers(find), _) => Ok(find(self.subject).into()),
-            (How::Running(find), Some(runtime)) => {
-                find(&Scene { subject: self.subject, runtime, timeout: self.request.timeout }).await
-            }
+            (How::Running(find), Some(scene)) => find(scene).await,
             (How::Running(_), None) => Ok(Outcome::not_run("nothing runs it").into()),
         }
     }

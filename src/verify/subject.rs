@@ -65,14 +65,17 @@ impl<'a> Subject<'a> {
     }
 
     /// Puts a subject together from an image and its files.
-    pub fn new(asked: Asked<'a>, image: Image, tree: Tree) -> Self {
+    pub fn new(asked: Asked<'a>, image: Image, mut tree: Tree) -> Self {
+        let (installed, installed_root) = (Prefix::read(&tree, PREFIX), Prefix::read(&tree, ROOT_PREFIX));
+        // The records of a large environment are 100 MiB and have been read.
+        tree.contents.retain(|path, _| !is_record(path));
         Self {
             spec: asked.spec,
             lock: asked.lock,
             root: asked.root,
             container: ContainerConfig::new(&image.config),
-            installed: Prefix::read(&tree, PREFIX),
-            installed_root: Prefix::read(&tree, ROOT_PREFIX),
+            installed,
+            installed_root,
             image,
             tree,
         }

@@ -57,6 +57,9 @@ async fn programs_run_time_out_and_are_stopped() {
     let runtime = prepared.runtime();
     let bash = |script: &str| Command::instead(["bash", "-c", script]);
 
+    let missing = runtime.run(&Command::instead(["no-such-program"]), SOON).await;
+    assert!(matches!(missing, Err(esker::verify::runtime::Error::Setup { .. })), "{missing:?}");
+
     let output = runtime.run(&bash("echo out $UID; echo err >&2; exit 7"), SOON).await.unwrap();
     assert_eq!((output.exit, output.stdout.as_str()), (Exit::Code(7), "out 1000\n"));
     assert!(output.stderr.ends_with("err\n"), "{output:?}");
@@ -75,4 +78,23 @@ async fn programs_run_time_out_and_are_stopped() {
     let output = running.wait(SOON).await.unwrap();
     assert_eq!((output.exit, output.stdout.as_str()), (Exit::Code(5), "ready\nbye\n"));
     prepared.remove().await;
+}
+
+/// Run by [`an_engine_that_is_not_there_is_said_to_be_out_of_reach`] in a process of its own.
+#[tokio::test]
+async fn helper_that_connects_to_nothing() {
+    if std::env::var("DOCKER_HOST").is_ok_and(|host| host == NOWHERE) {
+        let error = Engine::connect().await.unwrap_err();
+        assert!(matches!(error, esker::docker::Error::Unreachable(_)) && error.remedy().is_some(), "{error:?}");
+    }
+}
+
+const NOWHERE: &str = "unix:///nowhere/docker.sock";
+
+#[test]
+fn an_engine_that_is_not_there_is_said_to_be_out_of_reach() {
+    let mut helper = std::process::Command::new(std::env::current_exe().unwrap());
+    helper.args(["docker::helper_that_connects_to_nothing", "--exact"]).env("DOCKER_HOST", NOWHERE);
+    let output = helper.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }

@@ -217,13 +217,42 @@ mod containers {
             let locked = root.join("srv/locked/inner");
             fs_err::create_dir_all(&locked).unwrap();
             for directory in [locked.as_path(), locked.parent().unwrap()] {
-                let none = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0);
+                let none = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o000);
                 fs_err::set_permissions(directory, none).unwrap();
             }
         });
         assert!(run(&image, &bash("echo x > ~/file")).await.exit.success());
         drop(image);
         assert_eq!(fs_err::read_dir(work.path()).unwrap().count(), 0);
+    }
+
+    /// Run by [`a_machine_that_forbids_containers_is_told_from_a_bad_image`] where there are no more user namespaces.
+    #[tokio::test]
+    async fn helper_that_may_not_make_containers() {
+        if std::env::var_os("ESKER_TEST_FORBIDDEN").is_none() {
+            return;
+        }
+        let work = tempfile::tempdir().unwrap();
+        let refused = (&tiny::image(work.path()) as &dyn ContainerRuntime).run(&bash("echo"), SOON).await;
+        let Err(error @ Error::NotPermitted { .. }) = refused else { panic!("{refused:?}") };
+        let told = "containers are not permitted here: cannot make a user namespace (`user.max_user_namespaces` is 0)";
+        assert_eq!(error.to_string(), told);
+        assert!(error.remedy().unwrap().contains("sysctl user.max_user_namespaces="), "{:?}", error.remedy());
+    }
+
+    #[test]
+    fn a_machine_that_forbids_containers_is_told_from_a_bad_image() {
+        // util-linux makes a user namespace, in which the limit can be set by whoever made it.
+        let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+        let mut helper = Process::new("unshare");
+        helper
+            .args(["--user", "--map-root-user", "--", "sh", "-c", script, "sh"])
+            .arg(std::env::current_exe().unwrap());
+        helper.args(["embedded::containers::helper_that_may_not_make_containers", "--exact"]);
+        match helper.env("ESKER_TEST_FORBIDDEN", "1").output() {
+            Ok(output) => assert!(output.status.success(), "{output:?}"),
+            Err(error) => println!("SKIPPED: cannot start unshare: {error}"),
+        }
     }
 
     /// Run by [`nothing_is_orphaned_when_esker_is_killed`] in a process of its own.

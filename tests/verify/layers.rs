@@ -1,5 +1,6 @@
 //! Checks that need the layers alone: each is shown to fail when what it looks at is broken, and no other with it.
 
+use esker::lock::Manager;
 use esker::oci::Platform;
 use esker::project::AptPolicy;
 use esker::verify::checks::{ALL, How};
@@ -31,6 +32,7 @@ const MUTATIONS: &[(&str, Break)] = &[
         let record = m.record("conda");
         m.files.remove(&record);
     }),
+    ("identity.pip", |m| m.pip_package("pip-tool", "1.0", "pip_tool-1.1.dist-info")),
     ("contract.environment", |m| m.variable("NB_UID", "1001")),
     ("contract.environment", |m| m.variable("EXTRA", "other")),
     ("contract.environment", |m| m.spec.env.insert("MORE".into(), "1".into()).map_or((), drop)),
@@ -79,6 +81,15 @@ const MUTATIONS: &[(&str, Break)] = &[
     ("system.apt", |m| fs_err::write(m.folder.path().join("apt.txt"), "# tools\nless # pager\n").unwrap()),
 ];
 
+impl Model {
+    fn pip_package(&mut self, name: &str, version: &str, directory: &str) {
+        let mut packages = lock(&[(name, version)]).packages;
+        packages.iter_mut().for_each(|package| package.manager = Manager::Pip);
+        self.lock.packages.extend(packages);
+        self.put(&format!("srv/conda/envs/notebook/lib/python3.13/site-packages/{directory}"), None, 0o755, 1000);
+    }
+}
+
 /// A model of which the layers alone are looked at.
 fn still_model() -> Model {
     let mut model = Model::new();
@@ -126,6 +137,13 @@ async fn another_version_shows_in_packages_txt_too() {
 }
 
 #[tokio::test]
+async fn packages_of_pip_are_found_under_any_spelling() {
+    let mut model = still_model();
+    model.pip_package("pip-tool", "1.0", "Pip_Tool-1.0.dist-info");
+    assert_eq!(model.failures().await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn packages_of_apt_txt_are_found_or_said_to_be_left_out() {
     let mut model = still_model();
     fs_err::write(model.folder.path().join("apt.txt"), "less\n").unwrap();
@@ -167,7 +185,7 @@ async fn a_platform_that_cannot_run_is_looked_at_and_not_called_passed() {
     let reason = format!("no binfmt handler for {}", foreign.architecture());
     for (check, report) in ALL.iter().zip(&platform.checks) {
         match check.how {
-            How::Layers(_) if check.name == "system.apt" => {}
+            How::Layers(_) if ["identity.pip", "system.apt"].contains(&check.name) => {}
             How::Layers(_) => assert_eq!(report.outcome, Outcome::Passed, "{}", check.name),
             How::Running(_) if check.needs.is_empty() || check.needs == ["python"] => {
                 assert_eq!(report.outcome, Outcome::NotRun { reason: reason.clone() }, "{}", check.name);

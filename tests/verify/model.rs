@@ -181,7 +181,7 @@ impl Model {
         layout
     }
 
-    fn layer(&self) -> Vec<u8> {
+    pub fn layer(&self) -> Vec<u8> {
         let mut tar = TarWriter::new(Vec::new());
         for (path, file) in &self.files {
             let kind = file.content.as_ref().map_or(Kind::Directory, |content| Kind::File(content.len() as u64));

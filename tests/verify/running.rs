@@ -33,7 +33,7 @@ const MUTATIONS: &[(&[&str], Break)] = &[
     (&["entrypoint.pangeo-scratch"], |m| m.edit("srv/start", " && -n \"$JUPYTERHUB_USER\"", "")),
     (&["entrypoint.pangeo-scratch"], |m| m.edit("srv/start", "USER/\"", "USER\"")),
     (&["entrypoint.login-shell"], |m| {
-        m.edit("etc/profile.d/init_conda.sh", "export", "[[ $0 == /srv/start ]] && export")
+        m.edit("etc/profile.d/init_conda.sh", "export", "[[ $0 == /srv/start ]] && export");
     }),
     (&["hub.empty-home"], |m| m.edit("srv/start", "exec", ": > ~/.started; exec")),
     (&["hub.singleuser"], |m| m.program("jupyterhub-singleuser", "exit 1")),
@@ -90,7 +90,10 @@ async fn everything_passes_and_the_server_is_described() {
     assert_eq!(report.failures().collect::<Vec<_>>(), []);
     assert!(verification.verified.is_some());
     let not_run = report.platforms[0].checks.iter().filter(|check| matches!(check.outcome, Outcome::NotRun { .. }));
-    assert_eq!(not_run.map(|check| check.name.as_str()).collect::<Vec<_>>(), ["system.apt", "python.imports"]);
+    assert_eq!(
+        not_run.map(|check| check.name.as_str()).collect::<Vec<_>>(),
+        ["identity.pip", "system.apt", "python.imports"]
+    );
     for name in ["jupyter.server", "jupyter.old-options"] {
         assert_eq!(check(&report, name).facts["jupyterlab"], "4.9.9");
     }

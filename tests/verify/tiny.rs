@@ -35,9 +35,8 @@ pub fn fill(root: &Path) {
     for directory in ["etc", "home/jovyan", "srv"] {
         fs_err::create_dir_all(root.join(directory)).unwrap();
     }
-    if nix::unistd::Uid::effective().is_root() {
-        std::os::unix::fs::chown(root.join("home/jovyan"), Some(1000), Some(1000)).unwrap();
-    }
+    // As an ordinary user's file it already appears as the image's user's.
+    std::os::unix::fs::chown(root.join("home/jovyan"), Some(1000), Some(1000)).unwrap_or_default();
     fs_err::write(root.join("etc/passwd"), "jovyan:x:1000:1000::/home/jovyan:/bin/bash\n").unwrap();
     fs_err::write(root.join("srv/start"), "#!/bin/bash\nexport STARTED=yes\nexec \"$@\"\n").unwrap();
     let executable = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::lock::{Lock, LockedPackage};
+use crate::lock::{Lock, LockedPackage, Manager};
 use crate::oci::Platform;
 use crate::verify::installed::{Installed, Prefix};
 use crate::verify::packages_txt as packages_txt_of;
 use crate::verify::report::Outcome;
-use crate::verify::subject::{Subject, conda_packages};
+use crate::verify::subject::{PREFIX, Subject, conda_packages};
 
 pub fn conda(subject: &Subject<'_>) -> Outcome {
     compare(subject.lock, subject.platform(), &subject.installed)
@@ -19,6 +19,27 @@ pub fn root(subject: &Subject<'_>) -> Outcome {
         None if subject.installed_root.packages.is_empty() => Outcome::not_run("the image has no root prefix"),
         None => Outcome::failed("the image has a root prefix but no lock for it"),
     }
+}
+
+/// pip's packages leave their name and version in the name of a directory (PEP 376), and no checksum.
+pub fn pip(subject: &Subject<'_>) -> Outcome {
+    let locked = subject.lock.packages_for(subject.platform().subdir()).filter(|p| p.manager == Manager::Pip);
+    let locked: Vec<_> = locked.collect();
+    if locked.is_empty() {
+        return Outcome::not_run("the lock has no packages for pip");
+    }
+    let directories = subject.tree.below(PREFIX).filter_map(|(path, _)| path.strip_suffix(".dist-info"));
+    let stems = directories.filter_map(|path| path.rsplit('/').next());
+    let installed: BTreeSet<_> = stems.filter_map(|stem| stem.split_once('-')).map(|(n, v)| (plain(n), v)).collect();
+    let missing = locked.iter().filter(|p| !installed.contains(&(plain(&p.name), p.version.as_str())));
+    let faults = missing.map(|p| format!("{} {}: locked but not installed", p.name, p.version)).collect();
+    Outcome::of_faults("what pip installed is not what is locked", faults)
+}
+
+/// A name as PEP 503 compares them.
+fn plain(name: &str) -> String {
+    let words = name.split(['-', '_', '.']).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("-").to_ascii_lowercase()
 }
 
 pub fn packages_txt(subject: &Subject<'_>) -> Outcome {

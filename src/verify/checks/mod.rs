@@ -9,6 +9,7 @@ mod entrypoint;
 mod files;
 mod hub;
 mod identity;
+mod imports;
 mod jupyter;
 mod python;
 mod scene;
@@ -30,7 +31,7 @@ pub struct Check {
     pub name: &'static str,
     /// Who or what breaks when it does not hold.
     pub why: &'static str,
-    /// conda packages without which it means nothing: it is not run unless the lock has them all; `a|b` is either.
+    /// conda packages without which it means nothing: it is not run unless the lock has them all. `a|b` is either.
     pub needs: &'static [&'static str],
     /// How it is found out.
     pub how: How,
@@ -59,13 +60,11 @@ impl From<Outcome> for Finding {
     }
 }
 
-/// The packages that bring `jupyterhub-singleuser`.
-const HUB: &str = "jupyterhub-singleuser|jupyterhub-base|jupyterhub";
-
 /// Every check, in the order of the report.
 pub const ALL: &[Check] = &[
     layers("identity.conda", "an image is its lock: no package more, none less, no other build", identity::conda),
     layers("identity.root", "conda and mamba in /srv/conda are locked like everything else", identity::root),
+    layers("identity.pip", "packages that pip installed are locked, too", identity::pip),
     layers("identity.packages-txt", "packages.txt tells people what is in the image", identity::packages_txt),
     layers("contract.environment", "hubs, Binder and start scripts rely on these variables", contract::environment),
     layers("contract.path", "the environment's programs come before conda's and the system's", contract::path),
@@ -108,7 +107,12 @@ pub const ALL: &[Check] = &[
         Box::pin(entrypoint::login_shell(scene))
     }),
     running("hub.empty-home", "a user's first volume is empty", &[], |scene| Box::pin(hub::empty_home(scene))),
-    running("hub.singleuser", "a hub starts jupyterhub-singleuser", &[HUB], |scene| Box::pin(hub::singleuser(scene))),
+    running(
+        "hub.singleuser",
+        "a hub starts jupyterhub-singleuser",
+        &["jupyterhub-singleuser|jupyterhub-base|jupyterhub"],
+        |scene| Box::pin(hub::singleuser(scene)),
+    ),
     running("hub.binder", "BinderHub finds jupyter-lab with the system's python3", &["jupyterlab"], |scene| {
         Box::pin(hub::binder(scene))
     }),
@@ -159,8 +163,9 @@ impl Check {
 
     /// The package without which this check means nothing for `subject`, if there is one.
     pub fn lacks(&self, subject: &Subject<'_>) -> Option<&'static str> {
-        let is_there = |names: &str| names.split('|').any(|name| subject.locked(name).is_some());
-        self.needs.iter().copied().find(|names| !is_there(names))
+        let is_there = |either: &str| either.split('|').any(|name| subject.locked(name).is_some());
+        let lacking = self.needs.iter().find(|either| !is_there(either))?;
+        lacking.split('|').next()
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use tokio::sync::OnceCell;
+
+use super::imports::Imported;
 use super::{Finding, Outcome};
 use crate::verify::runtime::{Command, ContainerRuntime, Error, Output};
 use crate::verify::subject::Subject;
@@ -14,9 +17,23 @@ pub struct Scene<'a> {
     pub runtime: &'a dyn ContainerRuntime,
     /// How long any one program may take.
     pub timeout: Duration,
+    imported: OnceCell<Imported>,
 }
 
-impl Scene<'_> {
+impl<'a> Scene<'a> {
+    /// Puts a scene together.
+    pub fn new(subject: &'a Subject<'a>, runtime: &'a dyn ContainerRuntime, timeout: Duration) -> Self {
+        Self { subject, runtime, timeout, imported: OnceCell::new() }
+    }
+
+    /// What importing the requested modules came to. They are imported once for all checks that ask.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run).
+    pub async fn imported(&self) -> Result<&Imported, Error> {
+        self.imported.get_or_try_init(|| Imported::find(self)).await
+    }
+
     /// Runs a program to its end.
     ///
     /// # Errors

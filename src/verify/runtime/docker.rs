@@ -62,7 +62,13 @@ impl Docker {
             Ok(started) => started,
             Err(error) => {
                 guard.remove().await;
-                return Err(error.into());
+                return Err(match error {
+                    crate::docker::Error::NotExecutable(_) => {
+                        let step = "execute the program".to_owned();
+                        Error::Setup { step, source: std::io::Error::other(error) }
+                    }
+                    error => Error::Docker(error),
+                });
             }
         };
         let (stdout, stderr) = (Tail::default(), Tail::default());

@@ -18,7 +18,15 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
-    /// A step of setting up a container failed: a program that is not in the image, a `/dev` that is a file.
+    /// The machine cannot set up containers.
+    #[error("cannot {step} for a container")]
+    Machine {
+        /// The step that failed.
+        step: String,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The image cannot be set up: a program that is not in it, a `/dev` that is a file. Checks fail by this.
     #[error("cannot {step} in the container")]
     Setup {
         /// The step.
@@ -118,6 +126,7 @@ impl Error {
             }
             Self::Docker(error) => error.remedy(),
             Self::Setup { .. }
+            | Self::Machine { .. }
             | Self::Runner { .. }
             | Self::Lost
             | Self::File { .. }

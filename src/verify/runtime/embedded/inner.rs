@@ -5,6 +5,7 @@
 //! with the signals and orphans that come with that.
 
 use std::convert::Infallible;
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -15,7 +16,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, setgroups, sethostname, setresgid, setresuid, setsid};
 
 use super::outer::map_ids;
-use super::protocol::{Channel, Event, Failure, Privilege, Request, Spec, Step};
+use super::protocol::{Blame, Channel, Event, Failure, Privilege, Request, Spec, Step};
 use super::rootfs;
 
 /// Becomes the program that `control` asks for; returns only if it cannot.
@@ -35,14 +36,12 @@ fn become_program(spec: &Spec, control: &mut Channel) -> Result<Infallible, Fail
     drop_privileges(spec)?;
     tie_to_parent(control)?;
 
-    let (program, arguments) = spec.argv.split_first().ok_or_else(|| Failure {
-        step: "run the image's entrypoint".to_owned(),
-        errno: 0,
-        text: "there is neither an entrypoint nor a command".to_owned(),
-    })?;
+    let nothing = || io::Error::other("there is neither an entrypoint nor a command");
+    let (program, arguments) =
+        spec.argv.split_first().ok_or_else(nothing).blamed(Blame::Image, "run the image's entrypoint")?;
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(spec.env.iter().cloned()).current_dir(&spec.cwd).stdin(Stdio::null());
-    Err(command.exec()).step(&format!("run `{program}`"))
+    Err(command.exec()).blamed(Blame::Image, &format!("run `{program}`"))
 }
 
 /// Becomes the container's user, for good.
@@ -70,5 +69,5 @@ fn tie_to_parent(control: &mut Channel) -> Result<(), Failure> {
     prctl::set_pdeathsig(Signal::SIGKILL).step("follow the parent's death")?;
     control.send(&Event::Ready).step("report to the parent")?;
     let answer: Option<Request> = control.receive().step("hear from the parent")?;
-    answer.map(|_| ()).ok_or_else(|| std::io::Error::other("the parent is gone")).step("hear from the parent")
+    answer.map(|_| ()).ok_or_else(|| io::Error::other("the parent is gone")).step("hear from the parent")
 }

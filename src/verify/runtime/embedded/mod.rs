@@ -31,7 +31,7 @@ pub use image::UnpackedImage;
 pub use privilege::{binfmt_handler, can_run};
 pub use protocol::Privilege;
 
-use self::protocol::{Channel, Event, Failure, Request, Spec, to_line};
+use self::protocol::{Blame, Channel, Event, Failure, Request, Spec, to_line};
 use super::error::Obstacle;
 use super::running::Stop;
 use super::{Command, ContainerRuntime, Error, Exit, Network, Program, Running, RuntimeKind, Tail, loopback};
@@ -176,14 +176,17 @@ impl Container {
     }
 }
 
-/// Tells a machine that forbids containers from an image that cannot be set up.
+/// Tells an image that cannot be set up from a machine that cannot do it, and that from one that forbids it.
 fn refusal(failure: &Failure, privilege: Privilege) -> Error {
     let (step, source) = (failure.step.clone(), failure.source());
+    // ENOSPC is how the kernel says that there are too many namespaces.
     let forbidden = matches!(source.kind(), std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::StorageFull);
-    // Programs that may not be executed are the image's fault.
-    if !forbidden || step.starts_with("run ") {
-        return Error::Setup { step, source };
+    match failure.blame {
+        Blame::Image => Error::Setup { step, source },
+        Blame::Machine if forbidden => {
+            let why = (privilege == Privilege::User).then(Obstacle::find).flatten();
+            Error::NotPermitted { step, why, source }
+        }
+        Blame::Machine => Error::Machine { step, source },
     }
-    let why = (privilege == Privilege::User).then(Obstacle::find).flatten();
-    Error::NotPermitted { step, why, source }
 }

@@ -65,9 +65,20 @@ pub enum Event {
     Exited(Exit),
 }
 
-/// A step of the set-up that the kernel refused.
+/// Whose fault it is that a step failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Blame {
+    /// The machine's: another image would fare no better.
+    Machine,
+    /// The image's: no such program, a file where a directory belongs.
+    Image,
+}
+
+/// A step of the set-up that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
+    /// Whose fault it is.
+    pub blame: Blame,
     /// What was being done, to complete "cannot …".
     pub step: String,
     /// The reason: an error number, or 0 with [`text`](Self::text) alone.
@@ -77,19 +88,27 @@ pub struct Failure {
 }
 
 /// Names the step that an error belongs to.
-pub trait Step<T> {
+pub trait Step<T>: Sized {
     /// Turns the error into a [`Failure`] to do `step`.
     ///
     /// # Errors
     /// When `self` is one.
-    fn step(self, step: &str) -> Result<T, Failure>;
+    fn blamed(self, blame: Blame, step: &str) -> Result<T, Failure>;
+
+    /// Turns the error into a failure of the machine to do `step`.
+    ///
+    /// # Errors
+    /// When `self` is one.
+    fn step(self, step: &str) -> Result<T, Failure> {
+        self.blamed(Blame::Machine, step)
+    }
 }
 
 impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
-    fn step(self, step: &str) -> Result<T, Failure> {
+    fn blamed(self, blame: Blame, step: &str) -> Result<T, Failure> {
         self.map_err(|error| {
             let error = error.into();
-            Failure { step: step.to_owned(), errno: error.raw_os_error().unwrap_or(0), text: error.to_string() }
+            Failure { blame, step: step.to_owned(), errno: error.raw_os_error().unwrap_or(0), text: error.to_string() }
         })
     }
 }

@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, pivot_root};
 
-use super::protocol::{Failure, Privilege, Spec, Step};
+use super::protocol::{Blame, Failure, Privilege, Spec, Step};
 
 /// Where the merged tree is, relative to the container's directory.
 const MERGED: &str = "scratch/merged";
@@ -100,7 +100,7 @@ fn write_network_files(root: &Path, hostname: &str) -> Result<(), Failure> {
     let resolv = fs_err::read("/etc/resolv.conf").unwrap_or_default();
     let hostname = format!("{hostname}\n");
     for (name, content) in [("hosts", hosts.as_bytes()), ("hostname", hostname.as_bytes()), ("resolv.conf", &resolv)] {
-        replace(&etc.join(name), content).step(&format!("write /etc/{name}"))?;
+        replace(&etc.join(name), content).blamed(Blame::Image, &format!("write /etc/{name}"))?;
     }
     Ok(())
 }
@@ -123,7 +123,8 @@ fn mount_point(root: &Path, inside: &str) -> Result<PathBuf, Failure> {
             Component::RootDir | Component::CurDir => continue,
             Component::Normal(name) => path.push(name),
             Component::ParentDir | Component::Prefix(_) => {
-                return Err(io::Error::from(io::ErrorKind::InvalidInput)).step(&format!("mount `{inside}`"));
+                let climbs = Err(io::Error::from(io::ErrorKind::InvalidInput));
+                return climbs.blamed(Blame::Image, &format!("mount `{inside}`"));
             }
         }
         let made = match path.symlink_metadata() {
@@ -131,7 +132,7 @@ fn mount_point(root: &Path, inside: &str) -> Result<PathBuf, Failure> {
             Ok(_) => Err(io::Error::from(io::ErrorKind::NotADirectory)),
             Err(_) => fs_err::create_dir(&path),
         };
-        made.step(&format!("make a mount point at `{inside}`"))?;
+        made.blamed(Blame::Image, &format!("make a mount point at `{inside}`"))?;
     }
     Ok(path)
 }
