@@ -169,7 +169,8 @@ mod tests {
     async fn items_are_worked_on_at_the_same_time() {
         let task = Task::start(&Silent, "meeting", None, Unit::Count);
         let meeting = std::sync::Barrier::new(2);
-        let met = parallel(vec![1, 2], 2, &Cancel::default(), &task, move |n| {
+        let cancel = Cancel::default();
+        let met = parallel(vec![1, 2], 2, &cancel, &task, move |n| {
             meeting.wait();
             Ok(n)
         });
