@@ -1,8 +1,5 @@
 //! Builds small images from a tiny channel, natively, and looks into them.
 
-#![allow(dead_code, reason = "each test binary uses what it needs")]
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking and says what it skips")]
-
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -32,6 +29,7 @@ pub struct World {
     pub channel: Written,
     pub bases: BTreeMap<Platform, BaseImage>,
     pub folder: TempDir,
+    pub prefix: String,
 }
 
 /// What can be chosen for a build.
@@ -54,7 +52,7 @@ impl Default for Choices {
             jobs: 2,
             layers: 20,
             skip_link_scripts: vec![],
-            cache: "cache".into(),
+            cache: "one".into(),
             output: "image".into(),
             platforms: vec![Platform::LinuxAmd64, Platform::LinuxArm64],
             source_date_epoch: None,
@@ -67,7 +65,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let channel = channel.write(folder.path().join("channel"));
         let bases = Platform::ALL.map(|platform| (platform, base(folder.path(), platform)));
-        Self { channel, bases: bases.into_iter().collect(), folder }
+        Self { channel, bases: bases.into_iter().collect(), folder, prefix: PREFIX.into() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -79,12 +77,12 @@ impl World {
     }
 
     pub async fn build_lock(&self, lock: &Lock, choices: &Choices) -> Result<Built, native::Error> {
-        let cache = self.path(&choices.cache);
+        let cache = self.path("caches").join(&choices.cache);
         let mut options = Options::new(cache.join("channel"));
         options.mirrors = vec![self.channel.mirror()];
         let client = Client::new(options).unwrap();
         let environment = Environment {
-            prefix: PREFIX,
+            prefix: &self.prefix,
             lock,
             skip_link_scripts: &choices.skip_link_scripts,
             layers: choices.layers,
@@ -123,8 +121,11 @@ pub fn python() -> Option<(Pkg, String)> {
     Some((package, version.to_owned()))
 }
 
-/// What is in one platform's image, by path.
-pub fn contents(built: &Built, platform: Platform) -> BTreeMap<String, (LayerEntry, Vec<u8>)> {
+/// The files of an image by path, with their content.
+pub type Contents = BTreeMap<String, (LayerEntry, Vec<u8>)>;
+
+/// What is in one platform's image.
+pub fn contents(built: &Built, platform: Platform) -> Contents {
     let layout = Layout::open(&built.layout).unwrap();
     let image = layout.image(platform).unwrap();
     let mut found = BTreeMap::new();
@@ -139,11 +140,21 @@ pub fn contents(built: &Built, platform: Platform) -> BTreeMap<String, (LayerEnt
 }
 
 /// The text of a file below the prefix.
-pub fn text(contents: &BTreeMap<String, (LayerEntry, Vec<u8>)>, path: &str) -> String {
+pub fn text(contents: &Contents, path: &str) -> String {
     let path = format!("{}/{path}", &PREFIX[1..]);
     let (entry, bytes) = contents.get(&path).unwrap_or_else(|| panic!("no `{path}` in the image"));
     assert_eq!(entry.kind, EntryKind::File, "{path}");
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The entry of a path below the prefix.
+pub fn entry<'a>(contents: &'a Contents, path: &str) -> &'a LayerEntry {
+    &contents.get(&format!("{}/{path}", &PREFIX[1..])).unwrap_or_else(|| panic!("no `{path}` in the image")).0
+}
+
+/// Whether a path is below the prefix.
+pub fn has(contents: &Contents, path: &str) -> bool {
+    contents.contains_key(&format!("{}/{path}", &PREFIX[1..]))
 }
 
 /// Digests of the layers of a platform, the base's left out.
