@@ -249,6 +249,7 @@ impl<'a> Session<'a> {
             layout: &layout,
             lock: &lock,
             root: root.as_ref(),
+            is_root: self.is_root(image),
             platforms: choice.platforms,
             runtime: choice.runtime,
             work_dir: &self.project.state_dir().join("run"),

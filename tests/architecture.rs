@@ -1,5 +1,7 @@
 //! Holds the code to the directions that ARCHITECTURE.md gives: `cli` → stages → values.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -50,6 +50,7 @@ impl World {
             platforms: vec![],
             subdirs: vec![Subdir::Linux64, Subdir::LinuxAarch64],
             virtual_packages: VirtualPackages::default(),
+            mirrors: vec![],
             base: None,
             env: IndexMap::new(),
             labels: IndexMap::new(),

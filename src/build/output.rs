@@ -11,7 +11,7 @@ use std::str::FromStr;
 use super::Built;
 use crate::docker::{self, Engine};
 use crate::oci::{self, Layout, Platform, archive};
-use crate::progress::Progress;
+use crate::progress::{Progress, Silent, Task, Unit};
 
 /// A destination, as `--output` writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,15 +77,31 @@ impl Output {
             }
             Self::Docker { reference } => {
                 let reference = reference.as_deref().unwrap_or(name);
-                let folder = tempfile::tempdir_in(&built.layout)
-                    .map_err(|source| Error::Write { path: built.layout.clone(), source })?;
-                let file = folder.path().join("image.tar");
-                write_archive(built, reference, &file, progress)?;
-                Engine::connect().await?.load_file(&file).await?;
+                load(built, reference, progress).await?;
                 Ok(reference.to_owned())
             }
         }
     }
+}
+
+/// Hands the archive to the engine as it is made: nothing of it touches the disk.
+async fn load(built: &Built, reference: &str, progress: &dyn Progress) -> Result<(), Error> {
+    let layout = Layout::open(&built.layout)?;
+    let image = layout.image(archive_platform(built)?)?;
+    let engine = Engine::connect().await?;
+    let task = Task::start(progress, "loading into Docker", None, Unit::Bytes);
+    let name = reference.to_owned();
+    let write = move |sink| {
+        let mut sink = BufWriter::with_capacity(1 << 20, sink);
+        archive::write_docker_archive(&layout, &image, &name, &mut sink, &Silent)?;
+        sink.flush().map_err(|source| oci::Error::Sink { source })
+    };
+    let (loaded, written) = engine.load_written(write).await?;
+    // What the engine says of a broken stream is worth more than that its stream broke.
+    loaded?;
+    written?;
+    task.finish(&format!("loaded {reference} into Docker"));
+    Ok(())
 }
 
 /// Writes the archive beside `file` first, so that `file` is never half an image.

@@ -51,6 +51,8 @@ pub struct Request<'a> {
     pub lock: &'a Lock,
     /// The lock of its root prefix, if it has one.
     pub root: Option<&'a Lock>,
+    /// Whether its own environment is the root prefix.
+    pub is_root: bool,
     /// The platforms to look at; all of the layout's if empty.
     pub platforms: &'a [Platform],
     /// What runs it.

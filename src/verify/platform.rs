@@ -20,7 +20,7 @@ pub async fn verify(
     image: Image,
     progress: &dyn Progress,
 ) -> Result<(PlatformReport, String), Error> {
-    let asked = Asked { spec: request.image, lock: request.lock, root: request.root };
+    let asked = Asked { spec: request.image, lock: request.lock, root: request.root, is_root: request.is_root };
     let subject = blocking(|| Subject::read(asked, image, request.layout))?;
     let here = can_run(subject.platform());
     let wants_to_run = chosen(request, &subject).any(|check| matches!(check.how, How::Running(_)));

@@ -7,10 +7,10 @@ use crate::lock::{Lock, LockedPackage, Manager};
 use crate::oci::{Error, Image, Layout, Platform};
 use crate::project::ImageSpec;
 
-/// The environment's prefix in an image, relative to its root.
-pub const PREFIX: &str = "srv/conda/envs/notebook";
+/// The notebook environment's prefix in an image, relative to its root.
+const NOTEBOOK_PREFIX: &str = "srv/conda/envs/notebook";
 /// The prefix of conda itself, relative to the image's root.
-pub const ROOT_PREFIX: &str = "srv/conda";
+const ROOT_PREFIX: &str = "srv/conda";
 
 /// Files whose content checks look into, besides conda's records.
 const FILES: [&str; 7] = [
@@ -37,9 +37,11 @@ pub struct Subject<'a> {
     pub container: ContainerConfig,
     /// Its files.
     pub tree: Tree,
-    /// What is installed in [`PREFIX`].
+    /// Where its environment is, relative to the image's root: in the image of the root prefix, that.
+    pub prefix: &'static str,
+    /// What is installed in [`prefix`](Self::prefix).
     pub installed: Prefix,
-    /// What is installed in [`ROOT_PREFIX`].
+    /// What is installed in the root prefix below it; nothing where that is the environment itself.
     pub installed_root: Prefix,
 }
 
@@ -52,6 +54,8 @@ pub struct Asked<'a> {
     pub lock: &'a Lock,
     /// The lock of the root prefix, if it has one.
     pub root: Option<&'a Lock>,
+    /// Whether its environment is the root prefix.
+    pub is_root: bool,
 }
 
 impl<'a> Subject<'a> {
@@ -66,7 +70,9 @@ impl<'a> Subject<'a> {
 
     /// Puts a subject together from an image and its files.
     pub fn new(asked: Asked<'a>, image: Image, mut tree: Tree) -> Self {
-        let (installed, installed_root) = (Prefix::read(&tree, PREFIX), Prefix::read(&tree, ROOT_PREFIX));
+        let prefix = if asked.is_root { ROOT_PREFIX } else { NOTEBOOK_PREFIX };
+        let installed = Prefix::read(&tree, prefix);
+        let installed_root = if asked.is_root { Prefix::default() } else { Prefix::read(&tree, ROOT_PREFIX) };
         // The records of a large environment are 100 MiB and have been read.
         tree.contents.retain(|path, _| !is_record(path));
         Self {
@@ -74,6 +80,7 @@ impl<'a> Subject<'a> {
             lock: asked.lock,
             root: asked.root,
             container: ContainerConfig::new(&image.config),
+            prefix,
             installed,
             installed_root,
             image,

@@ -202,6 +202,7 @@ impl Model {
             image: &self.spec,
             layout: &self.layout(),
             lock: &self.lock,
+            is_root: false,
             root: self.root.as_ref(),
             platforms: &[],
             runtime,

@@ -93,8 +93,10 @@ pub fn labels(subject: &Subject<'_>) -> Outcome {
         Some(found) => Some(format!("{name} is `{found}`, not `{value}`")),
         None => Some(format!("{name} is not set")),
     });
-    let source = labels.get(SOURCE_LABEL).is_none_or(String::is_empty);
-    let source =
-        (source && !subject.spec.labels.contains_key(SOURCE_LABEL)).then(|| format!("{SOURCE_LABEL} is not set"));
-    Outcome::of_faults("labels are missing or different", asked.chain(source).collect())
+    let faults: Vec<_> = asked.collect();
+    // Only the project can know where its source is.
+    if faults.is_empty() && labels.get(SOURCE_LABEL).is_none_or(String::is_empty) {
+        return Outcome::not_run(format!("`labels` in `esker.yml` does not set {SOURCE_LABEL}"));
+    }
+    Outcome::of_faults("labels are missing or different", faults)
 }

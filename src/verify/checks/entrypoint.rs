@@ -39,7 +39,7 @@ pub async fn pangeo_scratch(scene: &Scene<'_>) -> Result<Finding, Error> {
 
 pub async fn login_shell(scene: &Scene<'_>) -> Result<Finding, Error> {
     let output = scene.run(&Command::instead(["bash", "-lc", "command -v python"])).await?;
-    Ok(prints(&output, "/srv/conda/envs/notebook/bin/python").into())
+    Ok(prints(&output, &format!("/{}/bin/python", scene.subject.prefix)).into())
 }
 
 fn shell(script: &str) -> Command {

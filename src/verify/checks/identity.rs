@@ -7,7 +7,7 @@ use crate::oci::Platform;
 use crate::verify::installed::{Installed, Prefix};
 use crate::verify::packages_txt as packages_txt_of;
 use crate::verify::report::Outcome;
-use crate::verify::subject::{PREFIX, Subject, conda_packages};
+use crate::verify::subject::{Subject, conda_packages};
 
 pub fn conda(subject: &Subject<'_>) -> Outcome {
     compare(subject.lock, subject.platform(), &subject.installed)
@@ -28,7 +28,7 @@ pub fn pip(subject: &Subject<'_>) -> Outcome {
     if locked.is_empty() {
         return Outcome::not_run("the lock has no packages for pip");
     }
-    let directories = subject.tree.below(PREFIX).filter_map(|(path, _)| path.strip_suffix(".dist-info"));
+    let directories = subject.tree.below(subject.prefix).filter_map(|(path, _)| path.strip_suffix(".dist-info"));
     let stems = directories.filter_map(|path| path.rsplit('/').next());
     let installed: BTreeSet<_> = stems.filter_map(|stem| stem.split_once('-')).map(|(n, v)| (plain(n), v)).collect();
     let missing = locked.iter().filter(|p| !installed.contains(&(plain(&p.name), p.version.as_str())));
