@@ -177,3 +177,56 @@ async fn a_mirror_may_be_a_folder() {
     let path = client.package(&locked).await.unwrap();
     assert_eq!(fs_err::read(path).unwrap(), fs_err::read(written.archive("noarch", locked.file_name())).unwrap());
 }
+
+/// Where the test below finds a small disk, in the process that has one.
+const SMALL_DISK: &str = "ESKER_TEST_SMALL_DISK";
+
+/// Runs itself again with a tmpfs of one megabyte, in a mount namespace of its own.
+#[tokio::test]
+async fn a_full_disk_is_its_own_error() {
+    if let Some(disk) = std::env::var_os(SMALL_DISK) {
+        return fill(std::path::Path::new(&disk)).await;
+    }
+    let disk = tempfile::tempdir().unwrap();
+    let script = r#"mount -t tmpfs -o size=1m none "$0" || exit 77; exec "$1" --exact a_full_disk_is_its_own_error"#;
+    let output = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
+        .args([disk.path(), &std::env::current_exe().unwrap()])
+        .env(SMALL_DISK, disk.path())
+        .output();
+    match output {
+        Ok(output) if output.status.success() => {}
+        Ok(output) if output.status.code() == Some(101) => panic!("{}", String::from_utf8_lossy(&output.stdout)),
+        other => announce(&format!("skipped: no mount namespace to be had here: {other:?}")),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a test that tests nothing must say so")]
+fn announce(text: &str) {
+    eprintln!("{text}");
+}
+
+async fn fill(disk: &std::path::Path) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let big: Vec<u8> =
+        std::iter::repeat_n(noise(), 30).flatten().enumerate().map(|(i, b)| b ^ (i >> 9) as u8).collect();
+    let channel = TinyChannel::new().package(Pkg::new("big", "1.0").file("share/big", big));
+    let written = channel.write(folder.path());
+    let client = Client::new(Options { mirrors: vec![written.mirror()], ..Options::new(disk) }).expect("a client");
+    let error = client.package(&written.locked("big", Subdir::Linux64)).await.expect_err("there is no room");
+    assert!(matches!(error, Error::DiskFull { .. }), "{error:?}");
+    assert_eq!(files_in(disk), [""; 0]);
+
+    fs_err::write(disk.join("filler"), noise()).expect("room for this");
+    while fs_err::OpenOptions::new()
+        .append(true)
+        .open(disk.join("filler"))
+        .is_ok_and(|mut file| std::io::Write::write_all(&mut file, &[0; 4096]).is_ok())
+    {}
+    let conda_forge = rattler_conda_types::Channel::from_url(
+        "https://conda.anaconda.org/conda-forge".parse::<url::Url>().expect("a URL"),
+    );
+    let error =
+        client.records(&[conda_forge], Subdir::Linux64, ["big".parse().expect("a name")]).await.expect_err("no room");
+    assert!(matches!(error, Error::DiskFull { .. }), "{error:?}");
+}

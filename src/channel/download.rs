@@ -112,7 +112,7 @@ impl Client {
             }
         }
         partial.verify(package, url)?;
-        partial.keep(path).await
+        partial.keep(path)
     }
 
     /// Fetches what `partial` lacks.
@@ -206,6 +206,8 @@ impl Partial {
             self.md5.update(&chunk);
             self.size += chunk.len() as u64;
         }
+        // Errors of writes that are still queued show up here: a full disk must not pass for a wrong hash.
+        self.file.flush().await.map_err(|error| Error::cache(&self.path, error))?;
         match expected {
             Some(expected) if self.size < expected => Err(truncated(self.size)),
             _ => Ok(()),
@@ -225,10 +227,7 @@ impl Partial {
         Ok(())
     }
 
-    async fn keep(mut self, path: &Path) -> Result<(), Error> {
-        // Errors of writes that are still queued show up here, not in the rename.
-        let flushed = self.file.flush().await;
-        flushed.map_err(|error| Error::cache(path, error))?;
+    fn keep(self, path: &Path) -> Result<(), Error> {
         self.path.persist(path).map_err(|error| Error::cache(path, error.error))
     }
 }

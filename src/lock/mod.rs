@@ -10,6 +10,7 @@ mod error;
 mod explicit;
 mod favour;
 mod holds;
+mod outcome;
 mod read;
 mod record;
 mod solve;

@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::future;
-use rattler_conda_types::{Channel, MatchSpec, PackageName, PackageRecord, RepoDataRecord, Subdir};
+use rattler_conda_types::{Channel, MatchSpec, PackageName, PackageRecord, RepoDataRecord};
 use rattler_solve::{CancellationToken, SolveError};
 
 use super::favour::{Favoured, favoured};
 use super::holds::{pip_name, satisfies, unanswered_pip};
+use super::outcome::{Outcome, collect};
 use super::solver::{CancelOnDrop, Question};
-use super::{
-    Error, Failure, Lock, LockSpec, LockedChannel, LockedPackage, Manager, SubdirSpec, UnknownPackage, VirtualPackage,
-};
+use super::{Error, Lock, LockSpec, LockedChannel, LockedPackage, Manager, SubdirSpec, VirtualPackage};
 use crate::channel::{Client, Records};
 use crate::progress::{Progress, Task, Unit};
 
@@ -52,79 +51,6 @@ pub async fn solve(
     Ok(lock)
 }
 
-/// What became of one subdir.
-enum Outcome {
-    Solved(Vec<LockedPackage>),
-    /// Names that no channel has.
-    Unknown(BTreeSet<String>),
-    Unsolvable(String),
-}
-
-/// Puts the subdirs' packages together, or their failures.
-async fn collect(
-    spec: &LockSpec,
-    outcomes: Vec<Outcome>,
-    channels: &[Channel],
-    client: &Client,
-) -> Result<Vec<LockedPackage>, Error> {
-    let unknown: Vec<&BTreeSet<String>> = outcomes
-        .iter()
-        .filter_map(|outcome| if let Outcome::Unknown(names) = outcome { Some(names) } else { None })
-        .collect();
-    let nowhere: BTreeSet<String> = match &unknown[..] {
-        [first, rest @ ..] if unknown.len() == outcomes.len() => {
-            first.iter().filter(|name| rest.iter().all(|names| names.contains(*name))).cloned().collect()
-        }
-        _ => BTreeSet::new(),
-    };
-    if !nowhere.is_empty() {
-        return Err(unknown_packages(spec, &nowhere, channels, client).await);
-    }
-    let (mut packages, mut failures) = (Vec::new(), Vec::new());
-    for (subdir, outcome) in spec.subdirs.iter().zip(outcomes) {
-        let explanation = match outcome {
-            Outcome::Solved(solved) => {
-                packages.extend(solved);
-                continue;
-            }
-            Outcome::Unknown(names) => missing_here(subdir, &names),
-            Outcome::Unsolvable(explanation) => explanation,
-        };
-        failures.push(Failure { subdir: subdir.subdir, explanation });
-    }
-    if failures.is_empty() { Ok(packages) } else { Err(Error::Unsolvable { image: spec.image.clone(), failures }) }
-}
-
-fn missing_here(spec: &SubdirSpec, names: &BTreeSet<String>) -> String {
-    let lines = spec.conda.iter().filter(|merged| names.contains(&merged.name)).map(|merged| {
-        let place = merged.dependencies.first().map_or(String::new(), |line| line.place.to_string());
-        format!("{place}: `{}` is not to be had for {}", merged.name, spec.subdir)
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-async fn unknown_packages(spec: &LockSpec, names: &BTreeSet<String>, channels: &[Channel], client: &Client) -> Error {
-    let subdirs: Vec<Subdir> = spec.subdirs.iter().map(|subdir| subdir.subdir).collect();
-    // A suggestion is a kindness: without one the error is the same.
-    let known = client.names(channels, &subdirs).await.unwrap_or_default();
-    let similar = |name: &str| {
-        let score = |known: &&String| strsim::jaro_winkler(name, known);
-        let best = known.iter().map(|known| (score(&known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
-        best.filter(|(score, _)| *score > 0.85).map(|(_, known)| known.clone())
-    };
-    let requested = spec.subdirs.iter().flat_map(|subdir| &subdir.conda);
-    let mut packages: BTreeMap<&str, UnknownPackage> = BTreeMap::new();
-    for merged in requested.filter(|merged| names.contains(&merged.name)) {
-        let Some(line) = merged.dependencies.first() else { continue };
-        packages.entry(&merged.name).or_insert_with(|| UnknownPackage {
-            name: merged.name.clone(),
-            place: line.place.clone(),
-            similar: similar(&merged.name),
-        });
-    }
-    Error::UnknownPackages { image: spec.image.clone(), packages: packages.into_values().collect() }
-}
-
 /// One subdir to be solved.
 struct SubdirSolve<'a> {
     image: &'a str,
@@ -140,6 +66,7 @@ impl SubdirSolve<'_> {
         let roots: Vec<PackageName> = self.spec.root_names().iter().filter_map(|name| name.parse().ok()).collect();
         let real = roots.into_iter().filter(|name| !name.as_normalized().starts_with("__"));
         let records = Arc::new(self.client.records(channels, self.spec.subdir, real).await?);
+        self.warn_if_empty(&records);
         let unknown = self.unknown(&records);
         if !unknown.is_empty() {
             return Ok(Outcome::Unknown(unknown));
@@ -148,6 +75,7 @@ impl SubdirSolve<'_> {
             Ok(solution) => solution,
             Err(explanation) => return Ok(Outcome::Unsolvable(explanation)),
         };
+        self.check_pip_fits(&pip, &solution)?;
         let mut packages = Vec::with_capacity(solution.len() + pip.len());
         for record in &solution {
             let category = self.category(record.package_record.name.as_normalized());
@@ -155,6 +83,15 @@ impl SubdirSolve<'_> {
         }
         packages.extend(pip);
         Ok(Outcome::Solved(packages))
+    }
+
+    /// A channel without a subdir is empty to the gateway; silence about that would pass for a real answer.
+    fn warn_if_empty(&self, records: &Records) {
+        let subdir = self.spec.subdir;
+        let of_subdir = |record: &RepoDataRecord| record.package_record.subdir == subdir.as_str();
+        if !records.iter().flat_map(|data| data.iter()).any(of_subdir) {
+            self.progress.warning(&format!("no channel of `{}` has anything for {subdir}", self.image));
+        }
     }
 
     /// The requested names that no record has.
@@ -185,16 +122,13 @@ impl SubdirSolve<'_> {
         };
         let cancel = CancelOnDrop(CancellationToken::new());
         let token = cancel.0.clone();
-        let solved = tokio::task::spawn_blocking(move || question.answer(&token)).await;
-        let solved = solved.map_err(|panic| self.solver_error(panic.to_string()))?;
-        let solution = match solved {
-            Ok(solution) => solution,
-            Err(SolveError::Unsolvable(reasons)) => return Ok(Err(reasons.join("\n"))),
-            Err(error) => return Err(self.solver_error(error.to_string())),
-        };
-        let checked: Vec<&PackageRecord> = solution.iter().map(|record| &record.package_record).collect();
-        PackageRecord::validate(checked).map_err(|error| self.solver_error(error.to_string()))?;
-        Ok(Ok(solution))
+        let run = move || question.answer(&token).map(|records| (validated(&records), records));
+        match tokio::task::spawn_blocking(run).await.map_err(|panic| self.solver_error(panic.to_string()))? {
+            Ok((Ok(()), solution)) => Ok(Ok(solution)),
+            Ok((Err(reason), _)) => Err(self.solver_error(reason)),
+            Err(SolveError::Unsolvable(reasons)) => Ok(Err(reasons.join("\n"))),
+            Err(error) => Err(self.solver_error(error.to_string())),
+        }
     }
 
     fn solver_error(&self, reason: String) -> Error {
@@ -204,14 +138,10 @@ impl SubdirSolve<'_> {
     /// All specs, in an order that the order of lines has no part in, because the solver's answer depends on it: first
     /// what the lock before does not answer, then what is new, then the rest, each alphabetically.
     fn ordered_specs(&self) -> Vec<MatchSpec> {
-        let locked = |name: &str| {
-            let packages = self.existing.into_iter().flat_map(|lock| lock.packages_for(self.spec.subdir));
-            packages.into_iter().find(|package| package.manager == Manager::Conda && package.name == name)
-        };
         let mut specs: Vec<(u8, String, String, MatchSpec)> = Vec::new();
         for root in self.spec.roots() {
             let name = root.spec.name.as_exact().map_or("", |name| name.as_normalized()).to_owned();
-            let rank = match locked(&name) {
+            let rank = match self.locked(&name) {
                 Some(package) if !satisfies(&root.spec, package) => 0,
                 None => 1,
                 Some(_) => 2,
@@ -245,8 +175,34 @@ impl SubdirSolve<'_> {
         Ok(pip.into_values().cloned().collect())
     }
 
+    /// Locked pip packages may be for one minor version of python only: another one asks for another answer.
+    fn check_pip_fits(&self, pip: &[LockedPackage], solution: &[RepoDataRecord]) -> Result<(), Error> {
+        let minor = |version: &str| version.split('.').take(2).map(str::to_owned).collect::<Vec<_>>();
+        let is_python = |record: &&RepoDataRecord| record.package_record.name.as_normalized() == "python";
+        let now = solution.iter().find(is_python).map(|record| minor(&record.package_record.version.as_str()));
+        let before = self.locked("python").map(|package| minor(&package.version));
+        match self.spec.pip.iter().flat_map(|spec| &spec.dependencies).next() {
+            Some(line) if !pip.is_empty() && now != before => {
+                Err(Error::PipUnsupported { place: line.place.clone(), requirement: line.spec.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The conda package that the lock before has of this name.
+    fn locked(&self, name: &str) -> Option<&LockedPackage> {
+        let mut packages = self.existing.into_iter().flat_map(|lock| lock.packages_for(self.spec.subdir));
+        packages.find(|package| package.manager == Manager::Conda && package.name == name)
+    }
+
     /// The category of a requested package; `main` for what it brings along.
     fn category(&self, name: &str) -> &str {
         self.spec.conda.iter().find(|spec| spec.name == name).map_or("main", |spec| spec.category.as_str())
     }
+}
+
+/// Whether every requirement and constraint among `records` is met: the solver is trusted, and checked.
+fn validated(records: &[RepoDataRecord]) -> Result<(), String> {
+    let records: Vec<&PackageRecord> = records.iter().map(|record| &record.package_record).collect();
+    PackageRecord::validate(records).map_err(|error| error.to_string())
 }

@@ -103,7 +103,7 @@ fn without_inner_spaces(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     let mut out = String::with_capacity(text.len());
     for word in words {
-        let joins = out.is_empty() || out.ends_with(is_operator) || word.starts_with([',', '|']);
+        let joins = out.is_empty() || out.ends_with(is_operator) || word.starts_with([',', '|', '!']);
         if !joins {
             out.push(' ');
         }
