@@ -24,6 +24,7 @@ const KNOWN: [(&str, &str); 2] = [
 /// # Errors
 /// [`Error::LinkScript`], and for damaged archives.
 pub fn check<'a>(packages: impl IntoIterator<Item = (&'a Archive, &'a Info)>, skip: &[String]) -> Result<(), Error> {
+    let mut found = Vec::new();
     for (archive, info) in packages {
         let name = info.index.name.as_normalized();
         if skip.iter().any(|skipped| skipped == name) || KNOWN.iter().any(|(known, _)| *known == name) {
@@ -32,11 +33,15 @@ pub fn check<'a>(packages: impl IntoIterator<Item = (&'a Archive, &'a Info)>, sk
         let wanted = ["pre-link", "post-link"].map(|when| format!("bin/.{name}-{when}.sh"));
         for script in info.paths.iter().filter(|listed| wanted.iter().any(|path| path == listed.path.as_str())) {
             if !reads_harmless(archive, script.path.as_str())? {
-                return Err(Error::LinkScript { package: name.to_owned(), script: script.path.to_string() });
+                found.push((name.to_owned(), script.path.to_string()));
             }
         }
     }
-    Ok(())
+    let mut found = found.into_iter();
+    let Some((package, script)) = found.next() else { return Ok(()) };
+    let mut others: Vec<_> = found.map(|(name, _)| name).filter(|name| *name != package).collect();
+    others.dedup();
+    Err(Error::LinkScript { package, script, others })
 }
 
 fn reads_harmless(archive: &Archive, script: &str) -> Result<bool, Error> {
