@@ -14,7 +14,7 @@ use super::error::Error;
 use super::paths::{PathFault, PrefixPath};
 
 /// The most bytes a file of `info/` that is read may have. The largest real `paths.json` has 15 MB.
-const MAX_INFO: u64 = 128 << 20;
+const MAX_INFO: u64 = 64 << 20;
 
 /// The files of `info/` that say how a package is installed.
 const WANTED: [&str; 7] = [
@@ -168,6 +168,10 @@ fn check_paths(paths: PathsJson, archive: &Archive) -> Result<Vec<ListedPath>, E
 /// When the archive is damaged, or the member ends early.
 pub fn read_all(archive: &Archive, path: &PrefixPath, size: u64, data: &mut dyn Read) -> Result<Vec<u8>, Error> {
     let mut content = Vec::new();
+    let reserved = usize::try_from(size).is_ok_and(|size| content.try_reserve_exact(size).is_ok());
+    if !reserved {
+        return Err(Error::TooLarge { package: archive.name.clone(), limit: format!("fits into memory (`{path}`)") });
+    }
     data.read_to_end(&mut content).map_err(|error| archive.damaged(error))?;
     if content.len() as u64 == size {
         return Ok(content);
