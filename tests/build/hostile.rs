@@ -122,7 +122,7 @@ fn walk(folder: &std::path::Path, name: &str) -> std::path::PathBuf {
 async fn link_scripts_that_might_matter() {
     let script = |text: &str| Pkg::new("wants", "1").executable("bin/.wants-post-link.sh", text);
     let error = refused(&[script("#!/bin/sh\n\"$PREFIX/bin/thing\" --cache\n")], &["wants"]).await;
-    let Error::LinkScript { package, script: named } = &error else { panic!("{error}") };
+    let Error::LinkScript { package, script: named, .. } = &error else { panic!("{error}") };
     assert_eq!((package.as_str(), named.as_str()), ("wants", "bin/.wants-post-link.sh"));
 
     let world = World::new(&TinyChannel::new().package(script("touch /tmp/esker-link-script-ran\n")));

@@ -83,11 +83,6 @@ impl Archive {
         self.size
     }
 
-    /// Whether reading one half means reading both: a `.tar.bz2` has its `info/` among the rest.
-    pub fn is_one_stream(&self) -> bool {
-        self.kind == CondaArchiveType::TarBz2
-    }
-
     /// Calls `visit` with every member of `section`, in the archive's order.
     ///
     /// # Errors
@@ -122,6 +117,10 @@ impl Archive {
             count += 1;
             if count > MAX_MEMBERS {
                 return Err(Error::TooLarge { package: self.name.clone(), limit: format!("{MAX_MEMBERS} files") });
+            }
+            if entry.header().entry_type() == EntryType::XGlobalHeader {
+                // Comments of the archiver; what they could change is not looked at.
+                continue;
             }
             let raw = entry.path_bytes().into_owned();
             let header = Header::read(&entry).map_err(|error| self.damaged(error))?;
@@ -240,6 +239,60 @@ fn is_over_limit(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A `.conda` of one member, written bit by bit.
+    fn archive(folder: &Path, name: &[u8], kind: EntryType, mode: u32) -> Archive {
+        let mut header = tar::Header::new_gnu();
+        header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name);
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_mtime(u64::MAX >> 8);
+        header.set_size(0);
+        header.set_cksum();
+        let mut tar = header.as_bytes().to_vec();
+        tar.extend(crate::oci::tar::END);
+        let path = folder.join("a-1-0.conda");
+        let mut zip = zip::ZipWriter::new(File::create(&path).unwrap());
+        let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+        zip.start_file("pkg-a-1-0.tar.zst", options).unwrap();
+        io::Write::write_all(&mut zip, &zstd::encode_all(tar.as_slice(), 1).unwrap()).unwrap();
+        zip.finish().unwrap();
+        Archive::open(path, "a-1-0.conda").unwrap()
+    }
+
+    fn members(name: &[u8], kind: EntryType, mode: u32) -> Result<Vec<(String, u64)>, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut seen = Vec::new();
+        archive(folder.path(), name, kind, mode).walk(Section::Content, &mut |member| {
+            seen.push((member.path.to_string(), member.mtime));
+            Ok(())
+        })?;
+        Ok(seen)
+    }
+
+    #[test]
+    fn members_that_no_package_needs_are_refused() {
+        for (name, kind, mode, fault) in [
+            (&b"dev/null"[..], EntryType::Char, 0o666, PathFault::Special),
+            (b"dev/sda", EntryType::Block, 0o666, PathFault::Special),
+            (b"pipe", EntryType::Fifo, 0o666, PathFault::Special),
+            (b"bin/su", EntryType::Regular, 0o4755, PathFault::SetId),
+            (b"bin/wall", EntryType::Regular, 0o2755, PathFault::SetId),
+            (b"caf\xe9", EntryType::Regular, 0o644, PathFault::NotUtf8),
+            (b"a/../../b/", EntryType::Directory, 0o755, PathFault::Climbs),
+        ] {
+            let error = members(name, kind, mode).unwrap_err();
+            assert!(matches!(&error, Error::Path { fault: found, .. } if *found == fault), "{error}");
+        }
+    }
+
+    #[test]
+    fn ordinary_members_are_seen_and_their_times_bounded() {
+        assert_eq!(members(b"bin/x", EntryType::Regular, 0o755).unwrap(), [("bin/x".to_owned(), u32::MAX.into())]);
+        assert_eq!(members(b"./lib/", EntryType::Directory, 0o2755).unwrap()[0].0, "lib");
+        assert_eq!(members(b"info/x", EntryType::Regular, 0o644).unwrap(), [], "that is the other half");
+        assert_eq!(members(b"comment", EntryType::XGlobalHeader, 0o644).unwrap(), []);
+    }
 
     #[test]
     fn a_stream_over_the_limit_is_told_apart() {

@@ -64,12 +64,13 @@ impl<W: Write> PartWriter<W> {
         data: &mut dyn Read,
         archive: &Archive,
     ) -> Result<Digest, Error> {
-        let mut source = Source { inner: data, hasher: Sha256::new(), read: 0, failed: None };
+        let mut source = Source { inner: data, hasher: Sha256::new(), read: 0, ended: false, failed: None };
         let result = self.tar.append(&self.entry(path, Kind::File(size), meta), &mut source);
         if let Some(error) = source.failed {
             return Err(archive.damaged(error));
         }
-        if source.read < size {
+        // When writing failed, the archive was not read to its end.
+        if source.ended && source.read < size {
             return Err(archive.damaged(io::ErrorKind::UnexpectedEof.into()));
         }
         result.map_err(Error::write(&self.target))?;
@@ -179,6 +180,7 @@ struct Source<'a> {
     inner: &'a mut dyn Read,
     hasher: Sha256,
     read: u64,
+    ended: bool,
     failed: Option<io::Error>,
 }
 
@@ -188,6 +190,7 @@ impl Read for Source<'_> {
             Ok(n) => {
                 self.hasher.update(&buf[..n]);
                 self.read += n as u64;
+                self.ended |= n == 0 && !buf.is_empty();
                 Ok(n)
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
@@ -196,5 +199,39 @@ impl Read for Source<'_> {
                 Err(io::Error::other("the archive is damaged"))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Full;
+
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn stream<W: Write>(sink: W, mut data: &[u8]) -> Result<Digest, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.conda");
+        std::fs::write(&file, "").unwrap();
+        let archive = Archive::open(file, "a-1-0.conda").unwrap();
+        let path = PrefixPath::parse(b"a").unwrap();
+        let meta = Meta { executable: false, mtime: 0 };
+        PartWriter::new(sink, "/cache/part".into(), "/srv", 0).stream(&path, meta, 10, &mut data, &archive)
+    }
+
+    #[test]
+    fn a_full_disk_and_a_truncated_archive_are_told_apart() {
+        assert!(matches!(stream(Full, &[0; 10]), Err(Error::StorageFull { .. })));
+        assert!(matches!(stream(io::sink(), &[0; 9]), Err(Error::Archive { .. })));
+        assert_eq!(stream(io::sink(), &[0; 10]).unwrap(), Digest::of(&[0; 10]));
     }
 }

@@ -102,12 +102,17 @@ pub enum Error {
         source: io::Error,
     },
     /// A package wants to run a script when it is installed.
-    #[error("package `{package}` has a link script, `{script}`, which is not run when an image is built")]
+    #[error(
+        "package `{package}` has a link script, `{script}`, which is not run when an image is built{}",
+        also(others)
+    )]
     LinkScript {
         /// Name of the package: what `skip-link-scripts` takes.
         package: String,
         /// The script in the package.
         script: String,
+        /// Names of the other packages of the environment that have one.
+        others: Vec<String>,
     },
     /// The lock has no conda packages for a platform.
     #[error("the lock of `{prefix}` has no packages for {subdir}")]
@@ -221,6 +226,10 @@ pub enum Error {
     /// The build was given up before it was done.
     #[error("the build was interrupted")]
     Cancelled,
+}
+
+fn also(others: &[String]) -> String {
+    if others.is_empty() { String::new() } else { format!(" (so have `{}`)", others.join("`, `")) }
 }
 
 /// The subdir of the machine that builds, for messages.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rattler::install::link::copy_and_replace_placeholders;
 use rattler_conda_types::Subdir;
-use rattler_conda_types::package::PathType;
+use rattler_conda_types::package::{PathType, PrefixPlaceholder};
 
 use super::archive::{Archive, Section, What};
 use super::error::{Error, HostSubdir};
@@ -172,24 +172,34 @@ impl Unpacking<'_> {
     ) -> Result<(), Error> {
         let place = self.free_place(&listed.path)?;
         let mut file = fs_err::File::create_new(&place).map_err(Error::write(&place))?;
-        match &listed.entry.prefix_placeholder {
-            None => drop(io::copy(data, &mut file).map_err(|error| self.archive.damaged(error))?),
-            Some(placeholder) => {
-                let content = read_all(&self.archive, &listed.path, size, data)?;
-                let (from, mode) = (&placeholder.placeholder, placeholder.file_mode);
-                let mut sink = io::BufWriter::new(&mut file);
-                copy_and_replace_placeholders(&content, &mut sink, from, prefix, &Subdir::Linux64, mode)
-                    .and_then(|()| sink.flush())
-                    .map_err(|source| Error::Placeholder {
-                        package: self.archive.name.clone(),
-                        path: listed.path.to_string(),
-                        prefix: prefix.to_owned(),
-                        source,
-                    })?;
-            }
-        }
+        let content = read_all(&self.archive, &listed.path, size, data)?;
+        let content = match &listed.entry.prefix_placeholder {
+            None => content,
+            Some(placeholder) => self.moved(&content, placeholder, &listed.path, prefix)?,
+        };
+        file.write_all(&content).map_err(Error::write(&place))?;
         let mode = if executable { 0o755 } else { 0o644 };
         file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(Error::write(&place))
+    }
+
+    fn moved(
+        &self,
+        content: &[u8],
+        placeholder: &PrefixPlaceholder,
+        path: &PrefixPath,
+        prefix: &str,
+    ) -> Result<Vec<u8>, Error> {
+        let mut moved = Vec::new();
+        let (from, mode) = (&placeholder.placeholder, placeholder.file_mode);
+        copy_and_replace_placeholders(content, &mut moved, from, prefix, &Subdir::Linux64, mode).map_err(|source| {
+            Error::Placeholder {
+                package: self.archive.name.clone(),
+                path: path.to_string(),
+                prefix: prefix.to_owned(),
+                source,
+            }
+        })?;
+        Ok(moved)
     }
 
     fn symlink(&self, listed: &ListedPath, target: &[u8], prefix: &str) -> Result<(), Error> {

@@ -11,8 +11,11 @@ use super::package::{Info, read_all};
 /// The largest script that is looked into, in bytes.
 const MAX_SCRIPT: u64 = 1 << 20;
 
-/// Where conda shows messages from, as scripts spell it.
-const MESSAGES: [&str; 2] = ["${PREFIX}/.messages.txt", "$PREFIX/.messages.txt"];
+/// Packages whose script is known, and known to do nothing in an image.
+const KNOWN: [(&str, &str); 2] = [
+    ("libusb", "works around a libudev that no system of the last ten years has"),
+    ("ocl-icd", "links the OpenCL drivers of the machine that installs, which an image must not"),
+];
 
 /// Refuses packages with a `pre-link` or `post-link` script that might matter and is not in `skip`.
 ///
@@ -21,19 +24,24 @@ const MESSAGES: [&str; 2] = ["${PREFIX}/.messages.txt", "$PREFIX/.messages.txt"]
 /// # Errors
 /// [`Error::LinkScript`], and for damaged archives.
 pub fn check<'a>(packages: impl IntoIterator<Item = (&'a Archive, &'a Info)>, skip: &[String]) -> Result<(), Error> {
+    let mut found = Vec::new();
     for (archive, info) in packages {
         let name = info.index.name.as_normalized();
-        if skip.iter().any(|skipped| skipped == name) {
+        if skip.iter().any(|skipped| skipped == name) || KNOWN.iter().any(|(known, _)| *known == name) {
             continue;
         }
         let wanted = ["pre-link", "post-link"].map(|when| format!("bin/.{name}-{when}.sh"));
         for script in info.paths.iter().filter(|listed| wanted.iter().any(|path| path == listed.path.as_str())) {
             if !reads_harmless(archive, script.path.as_str())? {
-                return Err(Error::LinkScript { package: name.to_owned(), script: script.path.to_string() });
+                found.push((name.to_owned(), script.path.to_string()));
             }
         }
     }
-    Ok(())
+    let mut found = found.into_iter();
+    let Some((package, script)) = found.next() else { return Ok(()) };
+    let mut others: Vec<_> = found.map(|(name, _)| name).filter(|name| *name != package).collect();
+    others.dedup();
+    Err(Error::LinkScript { package, script, others })
 }
 
 fn reads_harmless(archive: &Archive, script: &str) -> Result<bool, Error> {
@@ -50,27 +58,64 @@ fn reads_harmless(archive: &Archive, script: &str) -> Result<bool, Error> {
     Ok(harmless)
 }
 
-/// Whether `script` does nothing but talk: empty lines, comments, `exit`, `true`, shell options, and `echo` to the
-/// terminal or to conda's `.messages.txt`.
+/// Whether `script` does nothing but talk: `exit`, `true`, shell options, and `echo` to the terminal or to conda's
+/// `.messages.txt`. Most scripts that are left in packages show a licence.
 fn is_harmless(script: &str) -> bool {
-    script.lines().map(str::trim).all(|line| {
-        line.is_empty()
-            || line.starts_with('#')
-            || matches!(line, "exit" | "exit 0" | "true" | ":" | "set -e" | "set -x" | "set -ex" | "set -euo pipefail")
-            || is_message(line)
+    commands(script).is_some_and(|commands| {
+        commands.iter().all(|command| {
+            let words: Vec<&str> = command.iter().map(String::as_str).collect();
+            match words.as_slice() {
+                [] | ["exit"] | ["exit", "0"] | ["true"] | [":"] => true,
+                ["set", options @ ..] => options.iter().all(|word| word.starts_with('-') || *word == "pipefail"),
+                ["echo", text @ .., ">>", "${PREFIX}/.messages.txt"] | ["echo", text @ ..] => !text.contains(&">>"),
+                _ => false,
+            }
+        })
     })
 }
 
-fn is_message(line: &str) -> bool {
-    let Some(text) = line.strip_prefix("echo").filter(|text| text.is_empty() || text.starts_with(' ')) else {
-        return false;
-    };
-    let (text, file) = text.split_once(">>").unwrap_or((text, MESSAGES[0]));
-    if !MESSAGES.contains(&file.trim().trim_matches('"')) {
-        return false;
+/// The commands of `script`, each as its words, with `$PREFIX` spelled `${PREFIX}`; `None` if there is anything of the
+/// shell's language in it besides quotes, comments, and appending to a file.
+fn commands(script: &str) -> Option<Vec<Vec<String>>> {
+    let script = script.replace("$PREFIX/", "${PREFIX}/").replace("\"$PREFIX\"", "\"${PREFIX}\"");
+    let mut commands = vec![vec![]];
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut rest = script.as_str();
+    while let Some(next) = rest.chars().next() {
+        let known = ["${PREFIX}", ">>"].into_iter().find(|known| rest.starts_with(known));
+        let taken = known.map_or(next.len_utf8(), str::len);
+        match (quote, next) {
+            (Some(open), close) if open == close => quote = None,
+            (Some('\''), other) => word.get_or_insert_default().push(other),
+            (_, '$') => word.get_or_insert_default().push_str(known?),
+            (_, '`' | '\\') => return None,
+            (Some(_), other) => word.get_or_insert_default().push(other),
+            (None, '"' | '\'') => {
+                quote = Some(next);
+                word.get_or_insert_default();
+            }
+            (None, '#') if word.is_none() => {
+                rest = rest.split_once('\n').map_or("", |(_, after)| after);
+                commands.push(vec![]);
+                continue;
+            }
+            (None, '\n' | ';') => {
+                commands.last_mut()?.extend(word.take());
+                commands.push(vec![]);
+            }
+            (None, '>') => {
+                commands.last_mut()?.extend(word.take());
+                commands.last_mut()?.push(known?.to_owned());
+            }
+            (None, '<' | '|' | '&' | '(' | ')' | '{' | '}' | '*' | '?' | '~' | '[' | '=') => return None,
+            (None, space) if space.is_whitespace() => commands.last_mut()?.extend(word.take()),
+            (None, other) => word.get_or_insert_default().push(other),
+        }
+        rest = &rest[if quote == Some('\'') && next != '\'' { next.len_utf8() } else { taken }..];
     }
-    // Nothing that the shell would run, or write elsewhere.
-    !text.contains(['`', '$', '>', '<', '|', ';', '&', '\\'])
+    commands.last_mut()?.extend(word);
+    quote.is_none().then_some(commands)
 }
 
 #[cfg(test)]
@@ -82,7 +127,9 @@ mod tests {
         for script in [
             "",
             "#!/bin/bash\n\n# nothing\nexit 0\n",
-            "#!/bin/sh\necho\necho \"Read the manual.\" >> \"${PREFIX}/.messages.txt\"\necho done >> $PREFIX/.messages.txt",
+            "#!/bin/sh\nset -ex\necho; echo \"Read the manual.\" >> \"${PREFIX}/.messages.txt\"\necho done >> $PREFIX/.messages.txt",
+            "echo \"By using this you accept the terms (https://x.org/a?b=c);\n  all of them\" >> \"$PREFIX\"/.messages.txt # yes\n",
+            "echo 'for $1 `only`' a#b",
         ] {
             assert!(is_harmless(script), "{script}");
         }
@@ -100,6 +147,12 @@ mod tests {
             "echo a && rm x",
             "echo a >> \"${PREFIX}/.messages.txt\"; rm x",
             "echorm",
+            "echo a >> \"$PREFIX/.messages.txt\" >> x",
+            "echo 'a' \"$(rm x)\"",
+            "echo 'a\nrm x",
+            "X=1 echo",
+            "echo ${PREFIX}> x",
+            "echo '${PREFIX}'`rm x`",
             "\"$PREFIX/bin/python\" -m thing",
         ] {
             assert!(!is_harmless(script), "{script}");

@@ -7,38 +7,38 @@
 //! ```
 //!
 //! Nothing of the target is executed and no prefix is laid out: the members of each archive stream through
-//! ([`archive`]), are checked ([`paths`], [`packing`]), moved to the prefix, and come out as compressed tar entries
-//! ([`fragment`]). A part depends on its package and a few words about the environment, so it is made once and kept
-//! ([`store`]); layers are parts one after another ([`layer`]). What is in the cache is never needed for the result to
+//! (`archive`), are checked (`paths`, `packing`), moved to the prefix, and come out as compressed tar entries
+//! (`fragment`). A part depends on its package and a few words about the environment, so it is made once and kept
+//! (`store`); layers are parts one after another (`layer`). What is in the cache is never needed for the result to
 //! be right, and never changes it.
 //!
-//! Memory stays bounded: files are streamed except those with a placeholder, which share a [budget](work::Budget).
+//! Memory stays bounded: files are streamed except those with a placeholder, which share a budget (`work`).
 
-pub mod archive;
+mod archive;
 mod bases;
 mod engine;
 mod entries;
 mod error;
-pub mod fragment;
+mod fragment;
 mod history;
 mod image;
 mod install;
 mod interpreter;
-pub mod layer;
+mod layer;
 mod link_scripts;
 mod package;
-pub mod packing;
-pub mod paths;
+mod packing;
+mod paths;
 mod pinned;
-pub mod plan;
+mod plan;
 mod prefix;
 mod pyc;
 mod python;
 mod record;
-pub mod store;
+mod store;
 mod system;
 mod tee;
-pub mod work;
+mod work;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -47,7 +47,6 @@ use rattler_conda_types::Subdir;
 
 pub use error::{Error, HostSubdir};
 pub use paths::PathFault;
-pub use plan::LayerPlan;
 
 use super::Built;
 use super::base::BaseImage;

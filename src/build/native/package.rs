@@ -14,7 +14,7 @@ use super::error::Error;
 use super::paths::{PathFault, PrefixPath};
 
 /// The most bytes a file of `info/` that is read may have. The largest real `paths.json` has 15 MB.
-const MAX_INFO: u64 = 128 << 20;
+const MAX_INFO: u64 = 64 << 20;
 
 /// The files of `info/` that say how a package is installed.
 const WANTED: [&str; 7] = [
@@ -168,10 +168,77 @@ fn check_paths(paths: PathsJson, archive: &Archive) -> Result<Vec<ListedPath>, E
 /// When the archive is damaged, or the member ends early.
 pub fn read_all(archive: &Archive, path: &PrefixPath, size: u64, data: &mut dyn Read) -> Result<Vec<u8>, Error> {
     let mut content = Vec::new();
+    let reserved = usize::try_from(size).is_ok_and(|size| content.try_reserve_exact(size).is_ok());
+    if !reserved {
+        return Err(Error::TooLarge { package: archive.name.clone(), limit: format!("fits into memory (`{path}`)") });
+    }
     data.read_to_end(&mut content).map_err(|error| archive.damaged(error))?;
     if content.len() as u64 == size {
         return Ok(content);
     }
     let source = io::Error::new(io::ErrorKind::UnexpectedEof, format!("`{path}` ends early"));
     Err(archive.damaged(source))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use rattler_conda_types::compression_level::CompressionLevel;
+    use rattler_conda_types::package::FileMode;
+    use rattler_package_streaming::write::write_tar_bz2_package;
+
+    use super::*;
+
+    /// A `.tar.bz2` of these files and one link, `bin/link`.
+    fn package(files: &[(&str, &str)]) -> Result<Info, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        let mut paths: Vec<PathBuf> = Vec::new();
+        for (path, content) in files {
+            let place = root.join(path);
+            std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+            std::fs::write(&place, content).unwrap();
+            paths.push(place);
+        }
+        std::fs::create_dir_all(root.join("bin")).unwrap();
+        std::os::unix::fs::symlink("run", root.join("bin/link")).unwrap();
+        paths.push(root.join("bin/link"));
+        let path = folder.path().join("old-1-0.tar.bz2");
+        let file = fs_err::File::create(&path).unwrap();
+        let time = jiff::Timestamp::from_second(1_400_000_000).unwrap();
+        write_tar_bz2_package(file, &root, &paths, CompressionLevel::Lowest, Some(&time), None).unwrap();
+        Info::read(&Archive::open(path, "old-1-0.tar.bz2").unwrap())
+    }
+
+    const INDEX: (&str, &str) =
+        ("info/index.json", r#"{"name":"old","version":"1","build":"0","build_number":0,"depends":[]}"#);
+
+    #[test]
+    fn packages_from_before_paths_json_are_understood() {
+        let info = package(&[
+            INDEX,
+            ("info/files", "bin/link\nbin/run\n"),
+            ("info/has_prefix", "/opt/placeholder text bin/run\n"),
+            ("bin/run", "#!/opt/placeholder/bin/python\n"),
+        ])
+        .unwrap();
+        let kinds: Vec<_> = info.paths.iter().map(|listed| (listed.path.as_str(), listed.entry.path_type)).collect();
+        assert_eq!(kinds, [("bin/link", PathType::SoftLink), ("bin/run", PathType::HardLink)]);
+        let placeholder = info.paths[1].entry.prefix_placeholder.as_ref().unwrap();
+        assert_eq!((placeholder.placeholder.as_str(), placeholder.file_mode), ("/opt/placeholder", FileMode::Text));
+        assert_eq!(info.timestamp, 1_400_000_000, "the time of `info/index.json`, which has none in it");
+    }
+
+    #[test]
+    fn what_is_missing_or_listed_twice_is_named() {
+        let error = package(&[("info/files", "")]).unwrap_err();
+        assert!(matches!(error, Error::Metadata { file: "info/index.json", .. }), "{error}");
+        let error = package(&[INDEX, ("info/files", "bin/gone\n")]).unwrap_err();
+        assert!(matches!(&error, Error::Missing { path, .. } if path == "bin/gone"), "{error}");
+        let error = package(&[INDEX, ("info/files", "bin/link\nbin/link\n")]).unwrap_err();
+        assert!(matches!(&error, Error::Path { fault: PathFault::Twice, .. }), "{error}");
+        let error = package(&[INDEX, ("info/paths.json", "{")]).unwrap_err();
+        assert!(matches!(error, Error::Metadata { file: "info/paths.json", .. }), "{error}");
+    }
 }

@@ -50,11 +50,6 @@ impl Store {
         Ok(Self { root: root.to_owned(), run, _lock: lock })
     }
 
-    /// The cache directory.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
     /// Where the file `key` of `kind` is, or would be.
     pub fn path(&self, kind: &str, key: &Digest) -> PathBuf {
         let hex = key.hex();
