@@ -14,7 +14,7 @@ use super::verify;
 use crate::pipeline::{Locked, Session};
 use crate::progress::Progress;
 use crate::project::ImageSpec;
-use crate::verify::Report;
+use crate::verify::{PlatformReport, Report};
 
 #[derive(Serialize)]
 struct MakeReport {
@@ -125,11 +125,15 @@ fn image_lines(made: &Made) -> String {
     for line in verify::human(&verified.report).lines().skip(1) {
         text.push_str(&format!("  {line}\n"));
     }
-    for platform in &verified.report.platforms {
-        for (name, value) in platform.checks.iter().flat_map(|check| &check.facts) {
-            text.push_str(&format!("    {}: {name} {value}\n", platform.platform));
-        }
-    }
+    text.extend(verified.report.platforms.iter().filter_map(server_line));
     text.push_str(&format!("  packages: {}\n", verified.packages_txt.display()));
     text
+}
+
+/// The server that verify started, if it did.
+fn server_line(report: &PlatformReport) -> Option<String> {
+    let (version, started) = (report.fact("jupyterlab")?, report.fact("jupyterlab-started")?);
+    let seconds = report.fact("jupyterlab-startup-seconds")?;
+    let platform = report.platform;
+    Some(format!("    {platform}: JupyterLab {version} answered /api/status after {seconds} s (started {started})\n"))
 }

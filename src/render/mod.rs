@@ -25,6 +25,12 @@ const START: &str = include_str!("../../templates/start.sh");
 const ACTIVATION: &str = include_str!("../../templates/init_conda.sh");
 const SERVE: &str = include_str!("../../templates/serve.sh");
 
+/// Configuration files with where they go in an image, and what they say where no folder has one.
+const CONFIGURATION: [(&str, &str, &str); 2] = [
+    ("condarc.yml", "srv/conda/.condarc", include_str!("../../base-image/condarc.yml")),
+    ("dask_config.yml", "srv/conda/etc/dask.yml", include_str!("../../base-image/dask_config.yml")),
+];
+
 /// What esker adds to an image besides packages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageContent {
@@ -123,29 +129,25 @@ pub fn image_content(image: &ImageSpec, root: Option<&ImageSpec>) -> Result<Imag
     add("srv/start", start, 0o755, USER);
     add("srv/serve", render("serve.sh", SERVE, context! {})?, 0o755, USER);
     let is_root = root.is_some_and(|root| root.name == image.name);
-    let (prefix, environment) = if is_root { (ROOT_PREFIX, "base") } else { (NOTEBOOK_PREFIX, NOTEBOOK_ENVIRONMENT) };
+    let (prefix, environment) = active(is_root);
     let activation = context! { prefix, environment, root => ROOT_PREFIX };
     add("etc/profile.d/init_conda.sh", render("init_conda.sh", ACTIVATION, activation)?, 0o644, (0, 0));
-    for (name, path) in [("condarc.yml", "srv/conda/.condarc"), ("dask_config.yml", "srv/conda/etc/dask.yml")] {
-        if let Some(file) = image.file(name).or_else(|| root.and_then(|root| root.file(name))) {
-            add(path, read(file)?, 0o644, USER);
-        }
+    for (name, path, default) in CONFIGURATION {
+        let content = match image.file(name).or_else(|| root.and_then(|root| root.file(name))) {
+            Some(file) => read(file)?,
+            None => default.as_bytes().to_vec(),
+        };
+        add(path, content, 0o644, USER);
     }
     if let Some(file) = image.file("jupyter_notebook_config.py") {
         add("etc/jupyter/jupyter_notebook_config.py", read(file)?, 0o644, (0, 0));
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
 
-    let account = Account {
-        name: "jovyan".to_owned(),
-        uid: USER.0,
-        gid: USER.1,
-        home: "/home/jovyan".to_owned(),
-        shell: "/bin/bash".to_owned(),
-    };
+    let account = Account::jovyan();
     Ok(ImageContent {
         files,
-        env: environment_variables(image, prefix, environment, &account)?,
+        env: environment_variables(image, is_root)?,
         entrypoint: vec!["/srv/start".to_owned()],
         cmd: if is_root { vec!["/bin/bash".to_owned()] } else { vec!["/srv/serve".to_owned()] },
         labels: image.labels.clone(),
@@ -156,12 +158,32 @@ pub fn image_content(image: &ImageSpec, root: Option<&ImageSpec>) -> Result<Imag
     })
 }
 
-fn environment_variables(
-    image: &ImageSpec,
-    prefix: &str,
-    environment: &str,
-    account: &Account,
-) -> Result<IndexMap<String, String>, Error> {
+impl Account {
+    /// The account of every image: repo2docker's.
+    fn jovyan() -> Self {
+        Self {
+            name: "jovyan".to_owned(),
+            uid: USER.0,
+            gid: USER.1,
+            home: "/home/jovyan".to_owned(),
+            shell: "/bin/bash".to_owned(),
+        }
+    }
+}
+
+/// The prefix that is active in an image, and its environment's name.
+const fn active(is_root: bool) -> (&'static str, &'static str) {
+    if is_root { (ROOT_PREFIX, "base") } else { (NOTEBOOK_PREFIX, NOTEBOOK_ENVIRONMENT) }
+}
+
+/// The environment variables of `image`: every image's, those of its `environment.yml`, those of `env:`. `is_root` says
+/// that its environment is the root prefix. `PATH` is without the base's part.
+///
+/// # Errors
+/// [`Error::UnknownVariable`].
+pub fn environment_variables(image: &ImageSpec, is_root: bool) -> Result<IndexMap<String, String>, Error> {
+    let (prefix, environment) = active(is_root);
+    let account = Account::jovyan();
     // The same in every image, base-image too: what is built on it puts its environment there.
     let path = format!("{NOTEBOOK_PREFIX}/bin:{ROOT_PREFIX}/bin");
     let uid = account.uid.to_string();

@@ -93,6 +93,11 @@ impl<'a> Subject<'a> {
         self.image.platform
     }
 
+    /// Whether its environment is the root prefix.
+    pub fn is_root(&self) -> bool {
+        self.prefix == ROOT_PREFIX
+    }
+
     /// The locked conda package of this name for this platform.
     pub fn locked(&self, name: &str) -> Option<&'a LockedPackage> {
         conda_packages(self.lock, self.platform()).find(|package| package.name == name)

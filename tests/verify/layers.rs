@@ -41,6 +41,7 @@ const MUTATIONS: &[(&str, Break)] = &[
     ("contract.entrypoint", |m| m.config["config"]["Entrypoint"] = json!(["tini", "--", "/srv/start"])),
     ("contract.entrypoint", |m| m.config["config"]["Entrypoint"] = json!(null)),
     ("contract.command", |m| m.config["config"]["Cmd"] = json!([])),
+    ("contract.nvidia", |m| m.package("cuda-version", "12.6")),
     ("contract.port", |m| m.config["config"]["ExposedPorts"] = json!({"8889/tcp": {}})),
     ("contract.user", |m| m.config["config"]["User"] = json!("root")),
     ("contract.user", |m| m.config["config"]["User"] = json!("")),
@@ -185,7 +186,7 @@ async fn a_platform_that_cannot_run_is_looked_at_and_not_called_passed() {
     let reason = format!("no binfmt handler for {}", foreign.architecture());
     for (check, report) in ALL.iter().zip(&platform.checks) {
         match check.how {
-            How::Layers(_) if ["identity.pip", "system.apt"].contains(&check.name) => {}
+            How::Layers(_) if ["identity.pip", "contract.nvidia", "system.apt"].contains(&check.name) => {}
             How::Layers(_) => assert_eq!(report.outcome, Outcome::Passed, "{}", check.name),
             How::Running(_) if check.needs.is_empty() || check.needs == ["python"] => {
                 assert_eq!(report.outcome, Outcome::NotRun { reason: reason.clone() }, "{}", check.name);

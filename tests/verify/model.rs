@@ -274,7 +274,7 @@ fn config() -> Value {
                 "DEBIAN_FRONTEND=noninteractive", "DASK_ROOT_CONFIG=/srv/conda/etc", "EXTRA=asked",
             ],
             "Entrypoint": ["/srv/start"],
-            "Cmd": ["jupyter", "lab", "--ip", "0.0.0.0"],
+            "Cmd": ["serve"],
             "WorkingDir": "/home/jovyan",
             "Labels": {
                 "org.opencontainers.image.source": "https://example.org/model", "org.example.team": "model",

@@ -8,7 +8,7 @@ use esker::verify::{CheckReport, Outcome, Report, RuntimeKind};
 use serde_json::json;
 
 use crate::fake_jupyter;
-use crate::model::Model;
+use crate::model::{Model, lock};
 use crate::tiny;
 
 type Break = fn(&mut Model);
@@ -24,10 +24,17 @@ case "$*" in
     *) echo "unexpected: $*"; exit 9 ;;
 esac"#;
 
+/// The image's command.
+const SERVE: &str = r#"
+[[ -n $JUPYTERHUB_API_TOKEN ]] && exec jupyterhub-singleuser "$@"
+exec jupyter lab "$@""#;
+
 /// What is broken, and the checks that must notice.
 const MUTATIONS: &[(&[&str], Break)] = &[
     (&["entrypoint.exec"], |m| m.edit("srv/start", "exec \"$@\"", "\"$@\"; true")),
     (&["entrypoint.exec"], |m| m.edit("srv/start", "exec", "set -- \"${@//\\*/all}\"; exec")),
+    // With a tini in the lock that start does not use.
+    (&["identity.root", "entrypoint.init"], |m| m.root = Some(lock(&[("conda", "25.5.1"), ("tini", "0.19.0")]))),
     (&["entrypoint.pangeo-env"], |m| m.edit("srv/start", "PANGEO_ENV=\"model\"", "PANGEO_ENV=\"parent\"")),
     (&["entrypoint.pangeo-scratch"], |m| m.edit("srv/start", "-n \"$PANGEO_SCRATCH_PREFIX\" && ", "")),
     (&["entrypoint.pangeo-scratch"], |m| m.edit("srv/start", " && -n \"$JUPYTERHUB_USER\"", "")),
@@ -37,6 +44,8 @@ const MUTATIONS: &[(&[&str], Break)] = &[
     }),
     (&["hub.empty-home"], |m| m.edit("srv/start", "exec", ": > ~/.started; exec")),
     (&["hub.singleuser"], |m| m.program("jupyterhub-singleuser", "exit 1")),
+    (&["hub.command"], |m| m.program("serve", "exec jupyter lab \"$@\"")),
+    (&["hub.command"], |m| m.program("serve", "exec jupyterhub-singleuser \"$@\"")),
     (&["hub.binder"], |m| m.program("python3", "echo None")),
     (&["dask.commands"], |m| m.program("dask-worker", "exit 1")),
     (&["dask.gateway-preload"], |m| m.edit_python("*scheduler_preload*) ;;", "*scheduler_preload*) exit 1 ;;")),
@@ -60,9 +69,13 @@ fn running_model() -> Model {
     for name in ["python", "python3"] {
         model.program(name, PYTHON);
     }
-    for name in ["dask-scheduler", "dask-worker", "jupyterhub-singleuser"] {
+    for name in ["dask-scheduler", "dask-worker"] {
         model.program(name, "[[ $* == --version ]]");
     }
+    model.program("serve", SERVE);
+    model.program("jupyterhub-singleuser", "[[ $* == --version ]] && echo 5.3.0");
+    model.program("jupyter-lab", "echo 4.9.9");
+    model.program("jupyter", "echo 4.9.9");
     model
 }
 
@@ -92,11 +105,9 @@ async fn everything_passes_and_the_server_is_described() {
     let not_run = report.platforms[0].checks.iter().filter(|check| matches!(check.outcome, Outcome::NotRun { .. }));
     assert_eq!(
         not_run.map(|check| check.name.as_str()).collect::<Vec<_>>(),
-        ["identity.pip", "system.apt", "python.imports"]
+        ["identity.pip", "contract.nvidia", "system.apt", "entrypoint.init", "python.imports"]
     );
-    for name in ["jupyter.server", "jupyter.old-options"] {
-        assert_eq!(check(&report, name).facts["jupyterlab"], "4.9.9");
-    }
+    assert_eq!(check(&report, "jupyter.server").facts["jupyterlab"], "4.9.9");
     assert_eq!(report.platforms[0].runtime, Some(RuntimeKind::Embedded));
     assert_eq!(fs_err::read_dir(model.folder.path().join("work")).unwrap().count(), 0);
 }

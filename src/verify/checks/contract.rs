@@ -2,6 +2,7 @@
 //!
 //! repo2docker's layout, so that Binder and hubs feel at home.
 
+use crate::render;
 use crate::verify::report::Outcome;
 use crate::verify::runtime::config::HUB_USER;
 use crate::verify::subject::Subject;
@@ -27,9 +28,14 @@ const PATH: &str = "/srv/conda/envs/notebook/bin:/srv/conda/bin";
 const SOURCE_LABEL: &str = "org.opencontainers.image.source";
 
 pub fn environment(subject: &Subject<'_>) -> Outcome {
-    let asked = &subject.spec.env;
-    let standard = ENVIRONMENT.iter().filter(|(name, _)| !asked.contains_key(*name)).copied();
-    let asked = asked.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let all = match render::environment_variables(subject.spec, subject.is_root()) {
+        Ok(all) => all,
+        Err(error) => return Outcome::failed(error.to_string()),
+    };
+    // The table is compared by itself: what is rendered may be wrong, too. `PATH` is for `contract.path`.
+    let own = |name: &str| name != "PATH" && subject.spec.env.contains_key(name);
+    let standard = ENVIRONMENT.iter().filter(|(name, _)| !own(name)).copied();
+    let asked = all.iter().filter(|(name, _)| own(name)).map(|(name, value)| (name.as_str(), value.as_str()));
     let faults = standard.chain(asked).filter_map(|(name, expected)| match subject.container.variable(name) {
         Some(value) if value == expected || expected.is_empty() => None,
         Some(value) => Some(format!("{name} is `{value}`, not `{expected}`")),
@@ -46,6 +52,16 @@ pub fn path(subject: &Subject<'_>) -> Outcome {
     } else {
         Outcome::failed(format!("PATH is `{path}`, which does not begin with `{PATH}`"))
     }
+}
+
+pub fn nvidia(subject: &Subject<'_>) -> Outcome {
+    let places = [("PATH", "/usr/local/nvidia/bin"), ("LD_LIBRARY_PATH", "/usr/local/nvidia/lib64")];
+    let missing = places.into_iter().filter(|(name, place)| {
+        let value = subject.container.variable(name).unwrap_or_default();
+        !value.split(':').any(|part| part == *place)
+    });
+    let faults = missing.map(|(name, place)| format!("`{place}` is not in {name}; set it under `env` in `esker.yml`"));
+    Outcome::of_faults("programs do not find NVIDIA's driver", faults.collect())
 }
 
 pub fn entrypoint(subject: &Subject<'_>) -> Outcome {

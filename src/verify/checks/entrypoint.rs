@@ -3,6 +3,7 @@
 use super::scene::{Scene, prints};
 use super::{Finding, Outcome};
 use crate::verify::runtime::{Command, Error};
+use crate::verify::subject::conda_packages;
 
 /// Inits that containers use; the engine's own is `docker-init` or `catatonit`.
 const INITS: [&str; 4] = ["tini", "dumb-init", "docker-init", "catatonit"];
@@ -15,6 +16,15 @@ pub async fn exec(scene: &Scene<'_>) -> Result<Finding, Error> {
     let output = scene.run(&command).await?;
     let first = output.stdout.split('|').next().filter(|first| INITS.contains(first)).unwrap_or("itself");
     Ok(prints(&output, &format!("{first}|two words|$HOME|*|")).into())
+}
+
+pub async fn init(scene: &Scene<'_>) -> Result<Finding, Error> {
+    let subject = scene.subject;
+    let below = subject.root.unwrap_or(subject.lock);
+    if !conda_packages(below, subject.platform()).any(|package| package.name == "tini") {
+        return Ok(Outcome::not_run("the root prefix has no `tini`: start the image with the engine's own init").into());
+    }
+    Ok(prints(&scene.run(&Command::arguments(["cat", "/proc/1/comm"])).await?, "tini").into())
 }
 
 pub async fn pangeo_env(scene: &Scene<'_>) -> Result<Finding, Error> {

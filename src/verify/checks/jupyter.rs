@@ -20,7 +20,9 @@ pub async fn server(scene: &Scene<'_>) -> Result<Finding, Error> {
 }
 
 pub async fn old_options(scene: &Scene<'_>) -> Result<Finding, Error> {
-    try_server(scene, "NotebookApp").await
+    // What there is to learn, `server` learns.
+    let finding = try_server(scene, "NotebookApp").await?;
+    Ok(finding.outcome.into())
 }
 
 /// Starts a server with options of `spelling`, and judges it.

@@ -68,6 +68,10 @@ pub const ALL: &[Check] = &[
     layers("identity.packages-txt", "packages.txt tells people what is in the image", identity::packages_txt),
     layers("contract.environment", "hubs, Binder and start scripts rely on these variables", contract::environment),
     layers("contract.path", "the environment's programs come before conda's and the system's", contract::path),
+    Check {
+        needs: &["cuda-version"],
+        ..layers("contract.nvidia", "NVIDIA's container runtime puts the driver there", contract::nvidia)
+    },
     layers("contract.entrypoint", "/srv/start prepares every program that a hub runs", contract::entrypoint),
     layers("contract.command", "DockerSpawner appends to the image's command; KubeSpawner runs it", contract::command),
     layers("contract.port", "hubs look for the server at port 8888", contract::port),
@@ -97,6 +101,9 @@ pub const ALL: &[Check] = &[
         &[],
         |scene| Box::pin(entrypoint::exec(scene)),
     ),
+    running("entrypoint.init", "kernels and dask workers leave zombies that somebody must reap", &[], |scene| {
+        Box::pin(entrypoint::init(scene))
+    }),
     running("entrypoint.pangeo-env", "programs tell by PANGEO_ENV which image they run in", &[], |scene| {
         Box::pin(entrypoint::pangeo_env(scene))
     }),
@@ -112,6 +119,12 @@ pub const ALL: &[Check] = &[
         "a hub starts jupyterhub-singleuser",
         &["jupyterhub-singleuser|jupyterhub-base|jupyterhub"],
         |scene| Box::pin(hub::singleuser(scene)),
+    ),
+    running(
+        "hub.command",
+        "the image's command is the hub's server in a hub, and JupyterLab elsewhere",
+        &["jupyterhub-singleuser|jupyterhub-base|jupyterhub", "jupyterlab"],
+        |scene| Box::pin(hub::command(scene)),
     ),
     running("hub.binder", "BinderHub finds jupyter-lab with the system's python3", &["jupyterlab"], |scene| {
         Box::pin(hub::binder(scene))
