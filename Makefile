@@ -30,7 +30,12 @@ demo: esker real  ## Do the whole job, with packages that the language and Debia
 
 test: real  ## Run all tests
 	@command -v cargo-nextest > /dev/null || cargo install --locked cargo-nextest
-	ESKER_REAL=$(abspath $(REAL)) cargo nextest run --locked
+	@mkdir -p target && : > target/skipped
+	@status=0; \
+	ESKER_SKIP_LOG=$(abspath target/skipped) ESKER_REAL=$(abspath $(REAL)) cargo nextest run --locked || status=$$?; \
+	sort -u target/skipped | sed 's/^/  skipped: /'; \
+	echo "$$(sed 's/: .*//' target/skipped | sort -u | wc -l) tests skipped"; \
+	exit $$status
 	cargo test --locked --doc
 
 lint:  ## Check formatting, lints, licences

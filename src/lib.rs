@@ -21,3 +21,8 @@ pub mod registry;
 pub mod render;
 pub mod settings;
 pub mod verify;
+
+/// What tests of the library and those in `tests/` say alike when they cannot run.
+#[cfg(test)]
+#[path = "../tests/common/skip.rs"]
+mod skip;

@@ -1,6 +1,6 @@
 //! Base systems: resolved from a registry, a layout and root file systems, pinned, and used again offline.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking and says what it skips")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::io::Write;

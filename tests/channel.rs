@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Fault, Pkg, Server, TinyChannel};
+use common::{Fault, Pkg, Server, TinyChannel, skipped};
 use esker::channel::{Client, Error, Options};
 use esker::lock::LockedPackage;
 use esker::progress::Silent;
@@ -197,13 +197,8 @@ async fn a_full_disk_is_its_own_error() {
     match output {
         Ok(output) if output.status.success() => {}
         Ok(output) if output.status.code() == Some(101) => panic!("{}", String::from_utf8_lossy(&output.stdout)),
-        other => announce(&format!("skipped: no mount namespace to be had here: {other:?}")),
+        other => skipped(&format!("no mount namespace to be had here: {other:?}")),
     }
-}
-
-#[expect(clippy::print_stderr, reason = "a test that tests nothing must say so")]
-fn announce(text: &str) {
-    eprintln!("{text}");
 }
 
 async fn fill(disk: &std::path::Path) {

@@ -160,7 +160,7 @@ fn a_full_disk_is_said_and_survived() {
     let small = sandbox.path("small");
     fs_err::create_dir(&small).unwrap();
     let Some(_mount) = SmallDisk::mount(&small) else {
-        return skipped("a_full_disk_is_said_and_survived", "a tmpfs cannot be mounted here (needs root)");
+        return skipped("a tmpfs cannot be mounted here (needs root)");
     };
     let cache = small.join("cache");
     sandbox.run(&["--cache-dir", cache.to_str().unwrap(), "build"]).fails(3, &["no space left", "free some space"]);

@@ -1,6 +1,6 @@
 //! Layouts, unpacking and archives, judged by other programs where they are installed.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking and says what it skips")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,6 +12,7 @@ use esker::oci::{
     self, Compression, Digest, Layout, Ownership, Platform, read_files, unpack, validate, write_docker_archive,
 };
 use esker::progress::Silent;
+use images::skip::skipped;
 use images::{Tar, add_image, available, index, layout_of, run, two_platforms};
 use tempfile::tempdir;
 
@@ -312,7 +313,7 @@ fn owners_modes_and_times_are_kept_as_far_as_may_be() {
     assert!(!root.join("null").exists());
 
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("SKIPPED: keeping owners needs root");
+        skipped("keeping owners needs root");
         return;
     }
     let layout = layout_of(&dir.path().join("kept-layout"), layers());
@@ -405,7 +406,7 @@ fn an_archive_is_a_layout_and_what_docker_and_skopeo_load() {
     }
     let answers = std::process::Command::new("docker").arg("version").output().is_ok_and(|o| o.status.success());
     if !answers {
-        eprintln!("SKIPPED: no Docker engine answers");
+        skipped("no Docker engine answers");
         return;
     }
     run("docker", &["load", "--input", file.to_str().unwrap()]);

@@ -8,6 +8,10 @@ use esker::lock::{Lock, LockSpec, holds, solve};
 use esker::progress::Silent;
 use esker::project::{AptPolicy, Environment, ImageSpec, Mirror, VirtualPackages};
 use rattler_conda_types::Subdir;
+use skip::skipped;
+
+#[path = "common/skip.rs"]
+mod skip;
 
 const IMAGES: [&str; 4] = ["base-notebook", "pangeo-notebook", "ml-notebook", "pytorch-notebook"];
 
@@ -16,11 +20,11 @@ fn shared() -> PathBuf {
     std::env::var_os("ESKER_SHARED").map_or_else(beside, PathBuf::from)
 }
 
-/// The folders `DATE-SHA/IMAGE`; empty, with a word on stderr, where there are none.
+/// The folders `DATE-SHA/IMAGE`; empty, said to be skipped, where there are none.
 fn cases() -> Vec<PathBuf> {
     let shared = shared();
     let Ok(dates) = fs_err::read_dir(shared.join("pangeo-cases")) else {
-        announce(&format!("skipped: there is no {}", shared.join("pangeo-cases").display()));
+        skipped(&format!("there is no {}", shared.join("pangeo-cases").display()));
         return Vec::new();
     };
     let mut dates: Vec<_> = dates.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
@@ -29,7 +33,7 @@ fn cases() -> Vec<PathBuf> {
     images.filter(|folder| folder.join("conda-lock.yml").is_file()).collect()
 }
 
-#[expect(clippy::print_stderr, reason = "a test that tests nothing must say so")]
+#[expect(clippy::print_stderr, reason = "what was solved, and how fast, is for who reads the log")]
 fn announce(text: &str) {
     eprintln!("{text}");
 }
@@ -134,7 +138,7 @@ fn every_case_is_read_and_written_as_committed() {
 fn snapshot() -> Option<tempfile::TempDir> {
     let source = shared().join("conda-forge-snapshot");
     if !source.is_dir() {
-        announce(&format!("skipped: there is no {}", source.display()));
+        skipped(&format!("there is no {}", source.display()));
         return None;
     }
     let copy = tempfile::tempdir().expect("a folder");

@@ -1,6 +1,6 @@
 //! Pulling, from a registry in this process that misbehaves, and from a real one where it is installed.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking and says what it skips")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

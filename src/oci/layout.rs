@@ -228,7 +228,11 @@ impl Layout {
             .manifests(entries)
             .build()
             .expect("it is complete");
-        write_atomically(&self.index_path(), &canonical_json(&top))?;
+        let text = canonical_json(&top);
+        // A build with nothing to do changes nothing, not even a file's time.
+        if !fs_err::read(self.index_path()).is_ok_and(|old| old == text) {
+            write_atomically(&self.index_path(), &text)?;
+        }
         Ok(descriptor)
     }
 

@@ -20,7 +20,7 @@ use oci_spec::image::{ConfigBuilder, Descriptor, ImageConfigurationBuilder, Medi
 use rattler_conda_types::Subdir;
 use tempfile::TempDir;
 
-use crate::common::{Pkg, TinyChannel, Written};
+use crate::common::{Pkg, TinyChannel, Written, skipped};
 
 pub const PREFIX: &str = "/srv/conda/envs/notebook";
 
@@ -109,7 +109,7 @@ pub fn python() -> Option<(Pkg, String)> {
     let script = "import sys; print(sys.executable); print('%d.%d' % sys.version_info[:2])";
     let run = std::process::Command::new("python3").args(["-c", script]).output();
     let Some(output) = run.ok().filter(|output| output.status.success()) else {
-        eprintln!("SKIPPED: there is no python3 on PATH");
+        skipped("there is no python3 on PATH");
         return None;
     };
     let text = String::from_utf8(output.stdout).unwrap();

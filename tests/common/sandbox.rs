@@ -1,6 +1,5 @@
 //! A project of its own, a channel, a base and a cache in one temporary folder, and the esker program run in it.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -159,11 +158,6 @@ fn tiny_rootfs(architecture: &str) -> Vec<u8> {
         builder.append_data(&mut header, path, content.as_bytes()).unwrap();
     }
     builder.into_inner().unwrap()
-}
-
-/// Says that a test did not run, in a way that a reader of the log will find.
-pub fn skipped(test: &str, why: &str) {
-    drop(writeln!(std::io::stderr(), "SKIPPED {test}: {why}"));
 }
 
 /// Every file below `folder` with its content.

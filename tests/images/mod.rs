@@ -1,7 +1,7 @@
 //! Makes small images for tests, hostile ones among them.
 
 #![allow(dead_code, reason = "each test binary uses what it needs")]
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking and says what it skips")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::Write;
 use std::path::Path;
@@ -12,7 +12,11 @@ use oci_spec::image::{
     Arch, ConfigBuilder, Descriptor, ImageConfigurationBuilder, ImageIndex, ImageIndexBuilder, ImageManifestBuilder,
     MediaType, Os, PlatformBuilder, RootFsBuilder,
 };
+use skip::skipped;
 use tar::{EntryType, Header};
+
+#[path = "../common/skip.rs"]
+pub mod skip;
 
 /// A layer put together entry by entry, with names that a well-behaved writer would refuse.
 #[derive(Default)]
@@ -140,7 +144,7 @@ pub fn two_platforms(dir: &Path, compression: Compression) -> Layout {
 pub fn available(program: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
     if !found {
-        eprintln!("SKIPPED: `{program}` is not installed");
+        skipped(&format!("`{program}` is not installed"));
     }
     found
 }

@@ -11,13 +11,14 @@ use serde_json::json;
 
 use crate::model::Model;
 use crate::running::serving_model;
+use crate::skip::skipped;
 
 const SOON: Duration = Duration::from_secs(60);
 
 async fn engine() -> Option<Engine> {
     let engine = Engine::connect().await;
     if let Err(error) = &engine {
-        println!("SKIPPED: {error}");
+        skipped(&error.to_string());
     }
     engine.ok()
 }

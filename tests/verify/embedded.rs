@@ -22,8 +22,12 @@ fn as_an_ordinary_user() {
     fs_err::copy(tiny::esker(), &esker).unwrap();
     let mut again = Process::new(&tests);
     again.args(["embedded::containers::", "--test-threads=2"]).uid(NOBODY).gid(NOBODY);
-    // A harness that lists tests by variable must not choose for this run.
-    again.env_remove("NEXTEST").env("ESKER_TEST_PROGRAM", &esker).env("TMPDIR", directory.path());
+    // A harness that lists tests by variable must not choose for this run. What is skipped here is so above, too.
+    again
+        .env_remove("NEXTEST")
+        .env_remove("ESKER_SKIP_LOG")
+        .env("ESKER_TEST_PROGRAM", &esker)
+        .env("TMPDIR", directory.path());
     let output = again.current_dir(directory.path()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
@@ -38,6 +42,7 @@ mod containers {
 
     use esker::verify::runtime::{Command, ContainerRuntime, Error, Exit, Output, Program, Stop};
 
+    use crate::skip::skipped;
     use crate::tiny;
 
     const SOON: Duration = Duration::from_secs(20);
@@ -251,7 +256,7 @@ mod containers {
         helper.args(["embedded::containers::helper_that_may_not_make_containers", "--exact"]);
         match helper.env("ESKER_TEST_FORBIDDEN", "1").output() {
             Ok(output) => assert!(output.status.success(), "{output:?}"),
-            Err(error) => println!("SKIPPED: cannot start unshare: {error}"),
+            Err(error) => skipped(&format!("cannot start unshare: {error}")),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Verify, with real containers: the embedded runner as root and as an ordinary user, and the Docker engine.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and says what it skips")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod docker;
 mod embedded;
@@ -8,4 +8,6 @@ mod fake_jupyter;
 mod layers;
 mod model;
 mod running;
+#[path = "../common/skip.rs"]
+mod skip;
 mod tiny;

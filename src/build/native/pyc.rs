@@ -142,7 +142,7 @@ mod tests {
         let output =
             Command::new("python3").args(["-c", script]).output().ok().filter(|output| output.status.success());
         let Some(output) = output else {
-            eprintln!("SKIPPED: there is no python3 on PATH");
+            crate::skip::skipped("there is no python3 on PATH");
             return None;
         };
         let text = String::from_utf8(output.stdout).unwrap();

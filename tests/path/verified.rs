@@ -1,0 +1,127 @@
+//! Verify runs what was built: as an ordinary user, with Docker, and not at all where the platform cannot run. (As
+//! root, or whoever runs the tests, it is run by `esker make`.)
+
+use std::process::Command;
+
+use esker::oci::Platform;
+use esker::verify::runtime::embedded::can_run;
+use serde_json::Value;
+
+use crate::common::{Ran, Sandbox, skipped};
+use crate::real::{IMAGE, Project, host, json, run, text, usable};
+
+/// The `nobody` of every Linux distribution.
+const NOBODY: &str = "65534";
+
+/// Checks the report of one platform: nothing failed, what did not run has a reason, and what counts most passed.
+#[track_caller]
+pub fn all_passed(platform: &Value, runtime: &str) {
+    assert_eq!(platform["runtime"], runtime);
+    let checks = platform["checks"].as_array().unwrap();
+    let mut passed = Vec::new();
+    for check in checks {
+        match check["status"].as_str().unwrap() {
+            "passed" => passed.push(check["name"].as_str().unwrap()),
+            "not-run" => assert_ne!(check["reason"].as_str().unwrap(), "", "{check}"),
+            _ => panic!("{check:#}"),
+        }
+    }
+    for name in ["identity.conda", "contract.path", "hub.singleuser", "python.imports", "jupyter.server"] {
+        assert!(passed.contains(&name), "`{name}` did not pass: {passed:?}");
+    }
+    let server = checks.iter().find(|check| check["name"] == "jupyter.server").unwrap();
+    assert!(server["facts"]["jupyterlab"].as_str().unwrap().starts_with(char::is_numeric), "{server}");
+}
+
+/// Checks that `packages.txt` has exactly the packages that the explicit lock of this machine's platform has.
+#[track_caller]
+pub fn packages_are_the_locks(project: &Project) {
+    let subdir = Platform::host().unwrap().subdir();
+    let lock = project.read(&format!("conda-{subdir}.lock"));
+    let urls = lock.lines().filter(|line| line.starts_with("https://"));
+    let mut locked: Vec<String> = urls
+        .map(|url| {
+            let (_, file) = url.rsplit_once('/').unwrap();
+            let mut parts = file.rsplitn(3, '-').skip(1);
+            let (version, name) = (parts.next().unwrap(), parts.next().unwrap());
+            format!("{name}=={version}")
+        })
+        .collect();
+    locked.sort();
+    let packages = project.read("packages.txt");
+    let mut listed: Vec<_> = packages.lines().filter(|line| !line.starts_with('#')).collect();
+    listed.sort_unstable();
+    assert_eq!(listed, locked);
+}
+
+#[test]
+fn an_ordinary_user_verifies() {
+    let Some((project, _)) = Project::built() else { return };
+    let arguments = ["verify", IMAGE, "--platform", &host(), "--json"];
+    let mut user = project.command(&arguments);
+    if nix::unistd::geteuid().is_root() {
+        if !usable("setpriv", &["--version"]) {
+            return;
+        }
+        // The program, too: where it lies may be closed to others.
+        let esker = project.path("esker");
+        fs_err::copy(env!("CARGO_BIN_EXE_esker"), &esker).unwrap();
+        fs_err::create_dir(project.path("home")).unwrap();
+        run("chown", &["-R", NOBODY, text(&project.path("project")), text(&project.path("home"))]);
+        let mut setpriv = Command::new("setpriv");
+        setpriv.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--"]).arg(esker);
+        user = project.dressed(setpriv, &arguments);
+        user.env("ESKER_CACHE_DIR", project.path("home/cache"));
+    }
+    let ran = Ran::new(user.output().unwrap());
+    if ran.code == Some(3) && ran.stderr.contains("containers are not permitted here") {
+        return skipped(&format!("an ordinary user may not make containers here: {}", ran.stderr.trim()));
+    }
+    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+    all_passed(&json(&ran)["images"][0]["platforms"][0], "embedded");
+    packages_are_the_locks(&project);
+}
+
+#[test]
+fn docker_verifies() {
+    if !usable("docker", &["version"]) {
+        return;
+    }
+    let Some((project, digest)) = Project::built() else { return };
+    let ran = project.ok(&["verify", IMAGE, "--platform", &host(), "--runtime", "docker", "--json"]);
+    let report = &json(&ran)["images"][0];
+    assert_eq!(report["digest"], *digest);
+    all_passed(&report["platforms"][0], "docker");
+    packages_are_the_locks(&project);
+}
+
+#[test]
+fn a_platform_that_cannot_run_is_not_run() {
+    let foreign = Platform::LinuxPpc64le;
+    if can_run(foreign).is_ok() {
+        return skipped(&format!("programs for {foreign} run here"));
+    }
+    let sandbox = Sandbox::new();
+    sandbox.environment("tiny", &["certs"]);
+    sandbox.write("channel/linux-ppc64le/repodata.json", br#"{"info": {"subdir": "linux-ppc64le"}, "packages": {}}"#);
+    let config = "platforms: [linux/ppc64le]\nbase:\n  linux/ppc64le: rootfs:../base-amd64.tar\n";
+    sandbox.write("project/esker.yml", config.as_bytes());
+    sandbox.ok(&["lock"]);
+    sandbox.build();
+    // The tiny base has no shell, so that checks of its layers fail: what counts is what is said of running it.
+    let ran = sandbox.run(&["verify", "tiny", "--json"]);
+    let report = json(&ran);
+    let platform = &report["images"][0]["platforms"][0];
+    assert_eq!((&platform["platform"], &platform["runtime"]), (&"linux/ppc64le".into(), &Value::Null));
+    let groups = ["entrypoint.", "hub.", "dask.", "python.", "jupyter."];
+    let checks = platform["checks"].as_array().unwrap().iter();
+    let running: Vec<_> =
+        checks.filter(|check| groups.iter().any(|group| check["name"].as_str().unwrap().starts_with(group))).collect();
+    assert!(running.len() > 10, "{running:#?}");
+    assert!(running.iter().all(|check| check["status"] == "not-run"), "{running:#?}");
+    let reasons = running.iter().filter(|check| check["reason"] == "no binfmt handler for ppc64le");
+    assert!(reasons.count() > 0, "{running:#?}");
+    // What people read says so as well.
+    let ran = sandbox.run(&["verify", "tiny"]);
+    assert!(ran.stdout.contains("not run, no binfmt handler for ppc64le: entrypoint.exec"), "{}", ran.stdout);
+}
