@@ -53,6 +53,14 @@ pub enum Error {
     Native(#[from] native::Error),
     #[error(transparent)]
     Verify(#[from] verify::Error),
+    /// There is no lock.
+    #[error("`{image}` is not locked: there is no `{}`", path.display())]
+    NotLocked {
+        /// The image.
+        image: String,
+        /// Where its lock would be, relative to the project's root.
+        path: PathBuf,
+    },
     /// The lock does not answer the environment any more.
     #[error("the lock of `{image}` does not satisfy its environment: {}", reasons.join("; "))]
     Stale {
@@ -170,18 +178,6 @@ impl<'a> Session<'a> {
         })?)
     }
 
-    /// Why the lock of `image` does not satisfy its environment; empty where it does. Uses no network.
-    ///
-    /// # Errors
-    /// When the environment or the lock cannot be read.
-    pub fn stale(&self, image: &ImageSpec) -> Result<Vec<String>, Error> {
-        let spec = LockSpec::of(image)?;
-        Ok(match self.existing_lock(image)? {
-            None => vec![format!("there is no `{}`", self.relative(&image.lock_path()).display())],
-            Some(lock) => lock::holds(&spec, &lock).iter().map(ToString::to_string).collect(),
-        })
-    }
-
     /// Brings the lock of `image` up to date, and leaves it alone where it holds.
     ///
     /// # Errors
@@ -289,16 +285,17 @@ impl<'a> Session<'a> {
         self.project.state_dir().join("verified").join(format!("{}.json", image.name))
     }
 
-    /// The lock of `image` if it satisfies its environment.
+    /// The lock of `image` if it satisfies its environment. Uses no network.
     ///
     /// # Errors
-    /// [`Error::Stale`] when it does not, or there is none.
+    /// [`Error::Stale`] when it does not, [`Error::NotLocked`] when there is none.
     pub fn current_lock(&self, image: &ImageSpec) -> Result<Lock, Error> {
-        let reasons = self.stale(image)?;
-        match self.existing_lock(image)? {
-            Some(lock) if reasons.is_empty() => Ok(lock),
-            _ => Err(Error::Stale { image: image.name.clone(), reasons }),
-        }
+        let spec = LockSpec::of(image)?;
+        let path = || self.relative(&image.lock_path());
+        let lock = self.existing_lock(image)?;
+        let lock = lock.ok_or_else(|| Error::NotLocked { image: image.name.clone(), path: path() })?;
+        let reasons: Vec<_> = lock::holds(&spec, &lock).iter().map(ToString::to_string).collect();
+        if reasons.is_empty() { Ok(lock) } else { Err(Error::Stale { image: image.name.clone(), reasons }) }
     }
 
     /// The image whose environment is the root prefix of `image`; `None` for that image itself.

@@ -79,7 +79,9 @@ fn an_unsolvable_environment_names_every_platform() {
 #[test]
 fn a_stale_lock_is_not_built() {
     let sandbox = Sandbox::new();
-    sandbox.run(&["build"]).fails(1, &["tiny", "esker lock tiny"]);
+    let missing = "`tiny` is not locked: there is no `tiny/conda-lock.yml`";
+    sandbox.run(&["build"]).fails(1, &[missing, "esker lock tiny"]);
+    sandbox.run(&["lock", "--check"]).fails(1, &[missing]);
     sandbox.ok(&["lock"]);
     sandbox.ok(&["lock", "--check"]);
     sandbox.environment("tiny", &["libfoo", "certs <2024"]);

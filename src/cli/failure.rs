@@ -203,7 +203,9 @@ fn of_pipeline(error: &pipeline::Error) -> Verdict {
         E::Render(error) => of_render(error),
         E::Native(error) => of_native(error),
         E::Verify(error) => of_verify(error),
-        E::Stale { image, .. } => hint(Kind::No, format!("run `esker lock {image}`, or `esker make` to do all stages")),
+        E::NotLocked { image, .. } | E::Stale { image, .. } => {
+            hint(Kind::No, format!("run `esker lock {image}`, or `esker make` to do all stages"))
+        }
         E::PlatformNotLocked { image, .. } => {
             hint(Kind::Usage, format!("add it to `platforms` and `lock-subdirs` of `{image}` in `esker.yml`"))
         }
