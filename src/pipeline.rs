@@ -95,7 +95,18 @@ pub enum Error {
         /// The packages of `apt.txt`.
         packages: Vec<String>,
     },
+    /// The image's folder has a file that says what to install or run, and that the engine does nothing with.
+    #[error("`{image}` has a `{}`, which the native engine does not carry out", file.display())]
+    UnsupportedFile {
+        /// The image.
+        image: String,
+        /// The file, relative to the project's root.
+        file: PathBuf,
+    },
 }
+
+/// Files of repo2docker's that change what is in an image. Left out in silence, the image would not be what was asked.
+const UNSUPPORTED: [&str; 2] = ["requirements.txt", "postBuild"];
 
 fn list<T: ToString>(items: &[T]) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
@@ -205,6 +216,9 @@ impl<'a> Session<'a> {
         let apt = image.apt_packages()?;
         if !apt.is_empty() && image.apt == project::AptPolicy::Refuse {
             return Err(Error::Apt { image: image.name.clone(), packages: apt });
+        }
+        if let Some(file) = UNSUPPORTED.iter().find_map(|name| image.file(name)) {
+            return Err(Error::UnsupportedFile { image: image.name.clone(), file: self.relative(&file) });
         }
         let platforms = self.platforms(image, choice.platforms)?;
         let lock = self.current_lock(image)?;

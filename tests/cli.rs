@@ -153,6 +153,24 @@ fn debian_packages_are_not_left_out_silently() {
 }
 
 #[test]
+fn files_that_would_change_the_image_are_not_left_out_silently() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["lock"]);
+    for (file, hint) in [("requirements.txt", "conda packages"), ("postBuild", "`start`")] {
+        let path = format!("project/tiny/{file}");
+        sandbox.write(&path, b"anything\n");
+        sandbox.run(&["build"]).fails(2, &[&format!("`tiny` has a `tiny/{file}`"), hint]);
+        fs_err::remove_file(sandbox.path(&path)).unwrap();
+    }
+    // Beside `binder/`, as in the folder of a package, it is not the image's.
+    sandbox.write("project/tiny/binder/environment.yml", sandbox.read("project/tiny/environment.yml").as_bytes());
+    fs_err::remove_file(sandbox.path("project/tiny/environment.yml")).unwrap();
+    sandbox.write("project/tiny/requirements.txt", b"anything\n");
+    sandbox.ok(&["lock"]);
+    sandbox.build();
+}
+
+#[test]
 fn a_full_disk_is_said_and_survived() {
     let sandbox = Sandbox::new();
     let noise: String = (0..400_000_u64).map(|n| format!("{:x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect();

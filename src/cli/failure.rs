@@ -210,6 +210,12 @@ fn of_pipeline(error: &pipeline::Error) -> Verdict {
             hint(Kind::Usage, format!("add it to `platforms` and `lock-subdirs` of `{image}` in `esker.yml`"))
         }
         E::NoBase { .. } => hint(Kind::Usage, "add the platform to `base` in `esker.yml`, or give `--base`"),
+        E::UnsupportedFile { file, .. } if file.ends_with("requirements.txt") => {
+            hint(Kind::Usage, "list its packages as conda packages in `environment.yml`, and remove the file")
+        }
+        E::UnsupportedFile { .. } => {
+            hint(Kind::Usage, "do what it does in `start` or in the base, or in a conda package, and remove the file")
+        }
         E::Apt { .. } => hint(
             Kind::Usage,
             "use a base that has them, or write `apt: skip` for the image in `esker.yml` to do without",
