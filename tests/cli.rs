@@ -229,6 +229,21 @@ fn a_run_after_ctrl_c_at_any_time_is_right() {
 }
 
 #[test]
+fn variables_are_read_as_people_set_them() {
+    let sandbox = Sandbox::new();
+    let run = |variables: &[(&str, &str)], arguments: &[&str]| {
+        Ran::new(sandbox.command(arguments).envs(variables.iter().copied()).output().unwrap())
+    };
+    run(&[("ESKER_MIRROR", ""), ("ESKER_OFFLINE", "1")], &["lock"]).fails(3, &["--offline"]);
+    assert_eq!(run(&[("ESKER_OFFLINE", "0")], &["lock"]).code, Some(0));
+    // Empty is unset: no cache appears in the folder esker is started in.
+    let cacheless =
+        Ran::new(sandbox.command(&["build"]).env_remove("ESKER_CACHE_DIR").env("XDG_CACHE_HOME", "").output().unwrap());
+    assert_eq!(cacheless.code, Some(0), "{}", cacheless.stderr);
+    assert!(sandbox.path("home/.cache/esker").exists() && !sandbox.path("project/esker").exists());
+}
+
+#[test]
 fn output_is_for_programs_and_status_is_not() {
     let sandbox = Sandbox::new();
     sandbox.ok(&["lock", "-q"]);
