@@ -161,6 +161,8 @@ pub struct VerifyChoice<'a> {
 struct Stamp {
     esker: String,
     runtime: RuntimeKind,
+    /// Of `packages.txt`, which whoever changes it afterwards gets written again.
+    packages: Digest,
     report: Report,
 }
 
@@ -245,8 +247,8 @@ impl<'a> Session<'a> {
         Ok(native::build(&request, &self.channels(image)?, choice.layout, self.progress).await?)
     }
 
-    /// Runs the image in `choice.layout` to prove it. A full run without a failure is remembered, see
-    /// [`verified`](Self::verified).
+    /// Runs the image in `choice.layout` to prove it. A run of all checks on all platforms without a failure is
+    /// remembered, see [`verified`](Self::verified).
     ///
     /// # Errors
     /// When the image cannot be read or not be run; a failed check is part of the answer.
@@ -280,13 +282,24 @@ impl<'a> Session<'a> {
         // A stamp that cannot be read is no stamp: the image is verified again.
         let text = fs_err::read(self.stamp_path(image)).ok()?;
         let stamp: Stamp = serde_json::from_slice(&text).ok()?;
-        let same =
-            stamp.esker == env!("CARGO_PKG_VERSION") && stamp.runtime == runtime && stamp.report.digest == digest;
-        (same && image.packages_path().is_file()).then_some(stamp.report)
+        let packages = Digest::of(&fs_err::read(image.packages_path()).ok()?);
+        let same = stamp.esker == env!("CARGO_PKG_VERSION")
+            && stamp.runtime == runtime
+            && stamp.report.digest == digest
+            && stamp.packages == packages;
+        same.then_some(stamp.report)
     }
 
     fn remember(&self, image: &ImageSpec, report: &Report, runtime: RuntimeKind) -> Result<(), Error> {
-        let stamp = Stamp { esker: env!("CARGO_PKG_VERSION").to_owned(), runtime, report: report.clone() };
+        let packages = image.packages_path();
+        let packages = fs_err::read(&packages)
+            .map_err(|source| verify::Error::from(oci::Error::Read { path: packages, source }))?;
+        let stamp = Stamp {
+            esker: env!("CARGO_PKG_VERSION").to_owned(),
+            runtime,
+            packages: Digest::of(&packages),
+            report: report.clone(),
+        };
         let path = self.stamp_path(image);
         let folder = path.parent().expect("a file in the state folder");
         let written = fs_err::create_dir_all(folder)
