@@ -14,7 +14,7 @@ use crate::build::base::{self, BaseImage, BaseRequest};
 use crate::build::pins::{self, Pins};
 use crate::build::{Built, native};
 use crate::lock::{self, Lock, LockSpec};
-use crate::oci::{self, Compression, Digest, Layout, Platform, canonical_json, layout};
+use crate::oci::{self, Compression, Digest, InUse, Layout, Platform, canonical_json, layout};
 use crate::progress::Progress;
 use crate::project::{self, BaseReference, BaseSource, ImageSpec, Project};
 use crate::settings::Settings;
@@ -53,6 +53,8 @@ pub enum Error {
     Native(#[from] native::Error),
     #[error(transparent)]
     Verify(#[from] verify::Error),
+    #[error(transparent)]
+    Layout(#[from] oci::Error),
     /// There is no lock.
     #[error("`{image}` is not locked: there is no `{}`", path.display())]
     NotLocked {
@@ -247,6 +249,24 @@ impl<'a> Session<'a> {
         Ok(native::build(&request, &self.channels(image)?, choice.layout, self.progress).await?)
     }
 
+    /// Marks `layout` as in use, if it is where the project keeps `image`. Others' layouts are theirs to look after.
+    ///
+    /// # Errors
+    /// [`Error::Layout`] when the mark cannot be made.
+    pub fn mark(&self, image: &ImageSpec, layout: &Path) -> Result<Option<InUse>, Error> {
+        let is_own = layout == self.project.layout_dir(&image.name);
+        Ok(is_own.then(|| InUse::mark(layout)).transpose()?)
+    }
+
+    /// Removes what earlier builds left in the layout of `built`, unless somebody else is using it at this moment.
+    pub fn tidy(&self, built: &Built, mark: Option<InUse>) {
+        let Some(mark) = mark else { return };
+        let tidied = Layout::open(&built.layout).and_then(|layout| mark.prune(&layout));
+        if let Err(error) = tidied {
+            self.progress.warning(&format!("layers of an earlier build stay in `{}`: {error}", built.layout.display()));
+        }
+    }
+
     /// Runs the image in `choice.layout` to prove it. A run of all checks on all platforms without a failure is
     /// remembered, see [`verified`](Self::verified).
     ///
@@ -256,6 +276,7 @@ impl<'a> Session<'a> {
         let lock = self.current_lock(image)?;
         let root = self.root_of(image).map(|root| self.current_lock(root)).transpose()?;
         let layout = Layout::open(choice.layout).map_err(verify::Error::from)?;
+        let _mark = self.mark(image, choice.layout)?;
         let request = verify::Request {
             image,
             layout: &layout,

@@ -121,6 +121,52 @@ fn a_package_that_climbs_out_is_refused() {
 }
 
 #[test]
+fn a_rebuilt_image_leaves_nothing_of_the_old_one() {
+    let blobs =
+        |sandbox: &Sandbox| -> Vec<_> { tree(&sandbox.path("project/.esker/images/tiny/blobs")).into_keys().collect() };
+    let expected = {
+        let sandbox = Sandbox::new();
+        sandbox.environment("tiny", &["certs"]);
+        sandbox.ok(&["lock"]);
+        sandbox.build();
+        blobs(&sandbox)
+    };
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["lock"]);
+    sandbox.build();
+    let old = blobs(&sandbox);
+    sandbox.environment("tiny", &["certs"]);
+    sandbox.ok(&["lock"]);
+    // While somebody else uses the layout, nothing of it goes.
+    let mark = esker::oci::InUse::mark(&sandbox.path("project/.esker/images/tiny")).unwrap();
+    sandbox.build();
+    let both = blobs(&sandbox);
+    assert!(old.iter().chain(&expected).all(|blob| both.contains(blob)));
+    drop(mark);
+    sandbox.build();
+    assert_eq!(blobs(&sandbox), expected);
+}
+
+#[test]
+fn a_platform_is_the_same_alone_and_with_others() {
+    let sandbox = Sandbox::new();
+    sandbox.channel(
+        &Sandbox::packages()
+            .package(Pkg::new("late", "1.0").subdirs(&["linux-aarch64"]).timestamp_ms(Some(1_750_000_000_000))),
+    );
+    sandbox.environment("tiny", &["certs", "late  # [aarch64]"]);
+    sandbox.ok(&["lock"]);
+    let manifests = |arguments: &[&str]| -> Vec<String> {
+        let report: serde_json::Value = serde_json::from_str(&sandbox.ok(arguments).stdout).unwrap();
+        let platforms = report["images"][0]["platforms"].as_array().unwrap();
+        platforms.iter().map(|platform| platform["manifest"].to_string()).collect()
+    };
+    let both = manifests(&["build", "--json"]);
+    assert_eq!(manifests(&["build", "--json", "--platform", "linux/amd64"]), both[..1]);
+    assert_eq!(manifests(&["build", "--json", "--platform", "linux/arm64"]), both[1..]);
+}
+
+#[test]
 fn a_base_without_the_platform_is_refused() {
     let sandbox = Sandbox::new();
     sandbox.write("project/esker.yml", b"base:\n  linux/amd64: rootfs:../base-amd64.tar\n");

@@ -80,12 +80,14 @@ pub async fn build(
         places.push(output.put(&built, &name, ui).await?);
     }
     ui.note(&format!("{} {}", built.image, built.digest));
+    let mark = session.mark(image, &layout)?;
     for platform in &built.platforms {
         ui.note(&format!(
             "  {} {}: {} layers ({} reused), {} to pull, {} unpacked",
             platform.platform,
             platform.manifest,
             platform.layers,
+    session.tidy(&built, mark);
             platform.reused_layers,
             bytes(platform.compressed_size),
             bytes(platform.unpacked_size),

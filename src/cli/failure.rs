@@ -206,6 +206,7 @@ fn of_pipeline(error: &pipeline::Error) -> Verdict {
         E::NotLocked { image, .. } | E::Stale { image, .. } => {
             hint(Kind::No, format!("run `esker lock {image}`, or `esker make` to do all stages"))
         }
+        E::Layout(error) => of_oci(error),
         E::PlatformNotLocked { image, .. } => {
             hint(Kind::Usage, format!("add it to `platforms` and `lock-subdirs` of `{image}` in `esker.yml`"))
         }
