@@ -64,7 +64,7 @@ pub enum Error {
         expected: &'static str,
     },
     /// A mirror is not `FROM=TO`.
-    #[error("invalid mirror")]
+    #[error(transparent)]
     Mirror(#[from] ParseMirrorError),
 }
 

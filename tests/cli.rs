@@ -275,6 +275,20 @@ fn a_run_after_ctrl_c_at_any_time_is_right() {
 }
 
 #[test]
+fn a_wrong_flag_is_said_before_any_work() {
+    let sandbox = Sandbox::new();
+    for (flags, words) in [
+        (["--output", "here"], ["unknown output", "oci:DIR"]),
+        (["--base", "No Image"], ["`No Image` is no image", "rootfs:FILE.tar"]),
+        (["--only", "jupyter.servers"], ["no check `jupyter.servers`", "`jupyter.server`"]),
+    ] {
+        sandbox.run(&["make", "tiny", flags[0], flags[1]]).fails(2, &words);
+        assert!(!sandbox.path("project/tiny/conda-lock.yml").exists());
+    }
+    sandbox.run(&["make", "tiny", "--output", "oci:a", "--output", "oci:b"]).fails(2, &["can be given once"]);
+}
+
+#[test]
 fn variables_are_read_as_people_set_them() {
     let sandbox = Sandbox::new();
     let run = |variables: &[(&str, &str)], arguments: &[&str]| {
