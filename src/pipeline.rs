@@ -14,7 +14,7 @@ use crate::build::base::{self, BaseImage, BaseRequest};
 use crate::build::pins::{self, Pins};
 use crate::build::{Built, native};
 use crate::lock::{self, Lock, LockSpec};
-use crate::oci::{self, Compression, Digest, Layout, Platform, canonical_json, layout};
+use crate::oci::{self, Compression, Digest, InUse, Layout, Platform, canonical_json, layout};
 use crate::progress::Progress;
 use crate::project::{self, BaseReference, BaseSource, ImageSpec, Project};
 use crate::settings::Settings;
@@ -53,6 +53,16 @@ pub enum Error {
     Native(#[from] native::Error),
     #[error(transparent)]
     Verify(#[from] verify::Error),
+    #[error(transparent)]
+    Layout(#[from] oci::Error),
+    /// There is no lock.
+    #[error("`{image}` is not locked: there is no `{}`", path.display())]
+    NotLocked {
+        /// The image.
+        image: String,
+        /// Where its lock would be, relative to the project's root.
+        path: PathBuf,
+    },
     /// The lock does not answer the environment any more.
     #[error("the lock of `{image}` does not satisfy its environment: {}", reasons.join("; "))]
     Stale {
@@ -87,7 +97,18 @@ pub enum Error {
         /// The packages of `apt.txt`.
         packages: Vec<String>,
     },
+    /// The image's folder has a file that says what to install or run, and that the engine does nothing with.
+    #[error("`{image}` has a `{}`, which the native engine does not carry out", file.display())]
+    UnsupportedFile {
+        /// The image.
+        image: String,
+        /// The file, relative to the project's root.
+        file: PathBuf,
+    },
 }
+
+/// Files of repo2docker's that change what is in an image. Left out in silence, the image would not be what was asked.
+const UNSUPPORTED: [&str; 2] = ["requirements.txt", "postBuild"];
 
 fn list<T: ToString>(items: &[T]) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
@@ -142,6 +163,8 @@ pub struct VerifyChoice<'a> {
 struct Stamp {
     esker: String,
     runtime: RuntimeKind,
+    /// Of `packages.txt`, which whoever changes it afterwards gets written again.
+    packages: Digest,
     report: Report,
 }
 
@@ -168,18 +191,6 @@ impl<'a> Session<'a> {
             auth_file: self.settings.credentials.channel_auth_file.clone(),
             netrc: self.settings.credentials.netrc.clone(),
         })?)
-    }
-
-    /// Why the lock of `image` does not satisfy its environment; empty where it does. Uses no network.
-    ///
-    /// # Errors
-    /// When the environment or the lock cannot be read.
-    pub fn stale(&self, image: &ImageSpec) -> Result<Vec<String>, Error> {
-        let spec = LockSpec::of(image)?;
-        Ok(match self.existing_lock(image)? {
-            None => vec![format!("there is no `{}`", self.relative(&image.lock_path()).display())],
-            Some(lock) => lock::holds(&spec, &lock).iter().map(ToString::to_string).collect(),
-        })
     }
 
     /// Brings the lock of `image` up to date, and leaves it alone where it holds.
@@ -210,6 +221,9 @@ impl<'a> Session<'a> {
         if !apt.is_empty() && image.apt == project::AptPolicy::Refuse {
             return Err(Error::Apt { image: image.name.clone(), packages: apt });
         }
+        if let Some(file) = UNSUPPORTED.iter().find_map(|name| image.file(name)) {
+            return Err(Error::UnsupportedFile { image: image.name.clone(), file: self.relative(&file) });
+        }
         let platforms = self.platforms(image, choice.platforms)?;
         let lock = self.current_lock(image)?;
         let root = self.root_of(image).map(|root| Ok::<_, Error>((root, self.current_lock(root)?))).transpose()?;
@@ -235,8 +249,26 @@ impl<'a> Session<'a> {
         Ok(native::build(&request, &self.channels(image)?, choice.layout, self.progress).await?)
     }
 
-    /// Runs the image in `choice.layout` to prove it. A full run without a failure is remembered, see
-    /// [`verified`](Self::verified).
+    /// Marks `layout` as in use, if it is where the project keeps `image`. Others' layouts are theirs to look after.
+    ///
+    /// # Errors
+    /// [`Error::Layout`] when the mark cannot be made.
+    pub fn mark(&self, image: &ImageSpec, layout: &Path) -> Result<Option<InUse>, Error> {
+        let is_own = layout == self.project.layout_dir(&image.name);
+        Ok(is_own.then(|| InUse::mark(layout)).transpose()?)
+    }
+
+    /// Removes what earlier builds left in the layout of `built`, unless somebody else is using it at this moment.
+    pub fn tidy(&self, built: &Built, mark: Option<InUse>) {
+        let Some(mark) = mark else { return };
+        let tidied = Layout::open(&built.layout).and_then(|layout| mark.prune(&layout));
+        if let Err(error) = tidied {
+            self.progress.warning(&format!("layers of an earlier build stay in `{}`: {error}", built.layout.display()));
+        }
+    }
+
+    /// Runs the image in `choice.layout` to prove it. A run of all checks on all platforms without a failure is
+    /// remembered, see [`verified`](Self::verified).
     ///
     /// # Errors
     /// When the image cannot be read or not be run; a failed check is part of the answer.
@@ -244,6 +276,7 @@ impl<'a> Session<'a> {
         let lock = self.current_lock(image)?;
         let root = self.root_of(image).map(|root| self.current_lock(root)).transpose()?;
         let layout = Layout::open(choice.layout).map_err(verify::Error::from)?;
+        let _mark = self.mark(image, choice.layout)?;
         let request = verify::Request {
             image,
             layout: &layout,
@@ -270,13 +303,24 @@ impl<'a> Session<'a> {
         // A stamp that cannot be read is no stamp: the image is verified again.
         let text = fs_err::read(self.stamp_path(image)).ok()?;
         let stamp: Stamp = serde_json::from_slice(&text).ok()?;
-        let same =
-            stamp.esker == env!("CARGO_PKG_VERSION") && stamp.runtime == runtime && stamp.report.digest == digest;
-        (same && image.packages_path().is_file()).then_some(stamp.report)
+        let packages = Digest::of(&fs_err::read(image.packages_path()).ok()?);
+        let same = stamp.esker == env!("CARGO_PKG_VERSION")
+            && stamp.runtime == runtime
+            && stamp.report.digest == digest
+            && stamp.packages == packages;
+        same.then_some(stamp.report)
     }
 
     fn remember(&self, image: &ImageSpec, report: &Report, runtime: RuntimeKind) -> Result<(), Error> {
-        let stamp = Stamp { esker: env!("CARGO_PKG_VERSION").to_owned(), runtime, report: report.clone() };
+        let packages = image.packages_path();
+        let packages = fs_err::read(&packages)
+            .map_err(|source| verify::Error::from(oci::Error::Read { path: packages, source }))?;
+        let stamp = Stamp {
+            esker: env!("CARGO_PKG_VERSION").to_owned(),
+            runtime,
+            packages: Digest::of(&packages),
+            report: report.clone(),
+        };
         let path = self.stamp_path(image);
         let folder = path.parent().expect("a file in the state folder");
         let written = fs_err::create_dir_all(folder)
@@ -289,16 +333,17 @@ impl<'a> Session<'a> {
         self.project.state_dir().join("verified").join(format!("{}.json", image.name))
     }
 
-    /// The lock of `image` if it satisfies its environment.
+    /// The lock of `image` if it satisfies its environment. Uses no network.
     ///
     /// # Errors
-    /// [`Error::Stale`] when it does not, or there is none.
+    /// [`Error::Stale`] when it does not, [`Error::NotLocked`] when there is none.
     pub fn current_lock(&self, image: &ImageSpec) -> Result<Lock, Error> {
-        let reasons = self.stale(image)?;
-        match self.existing_lock(image)? {
-            Some(lock) if reasons.is_empty() => Ok(lock),
-            _ => Err(Error::Stale { image: image.name.clone(), reasons }),
-        }
+        let spec = LockSpec::of(image)?;
+        let path = || self.relative(&image.lock_path());
+        let lock = self.existing_lock(image)?;
+        let lock = lock.ok_or_else(|| Error::NotLocked { image: image.name.clone(), path: path() })?;
+        let reasons: Vec<_> = lock::holds(&spec, &lock).iter().map(ToString::to_string).collect();
+        if reasons.is_empty() { Ok(lock) } else { Err(Error::Stale { image: image.name.clone(), reasons }) }
     }
 
     /// The image whose environment is the root prefix of `image`; `None` for that image itself.

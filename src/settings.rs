@@ -64,7 +64,7 @@ pub enum Error {
         expected: &'static str,
     },
     /// A mirror is not `FROM=TO`.
-    #[error("invalid mirror")]
+    #[error(transparent)]
     Mirror(#[from] ParseMirrorError),
 }
 
@@ -96,7 +96,7 @@ impl Settings {
         let cache_dir = given
             .cache_dir
             .clone()
-            .or_else(|| env::var_os("XDG_CACHE_HOME").map(|dir| PathBuf::from(dir).join("esker")))
+            .or_else(|| xdg_cache_home().map(|dir| dir.join("esker")))
             .or_else(|| home.as_ref().map(|home| home.join(".cache/esker")))
             .ok_or(Error::NoCacheDirectory)?;
         let cache_dir =
@@ -132,6 +132,11 @@ impl Credentials {
             registry_auth_files: registry.into_iter().flatten().filter(|path| path.is_file()).collect(),
         }
     }
+}
+
+/// `XDG_CACHE_HOME`; one that is empty or relative counts as unset (XDG Base Directory Specification).
+fn xdg_cache_home() -> Option<PathBuf> {
+    env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute())
 }
 
 /// Reads `SOURCE_DATE_EPOCH` (the reproducible-builds.org convention).

@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+
 use common::{Fault, Pkg, Server, TinyChannel, skipped};
 use esker::channel::{Client, Error, Options};
 use esker::lock::LockedPackage;
@@ -152,6 +155,31 @@ async fn credentials_come_from_files() {
     let token = world(|foo| foo, |options| options.auth_file = Some(file.clone()));
     token.server.require_authorization("Bearer secret");
     token.client.package(&token.foo).await.unwrap();
+}
+
+#[tokio::test]
+async fn secrets_of_a_mirror_stay_with_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // Sends the client elsewhere, where there is nothing; keeps what it was told on the way.
+    let answering = std::thread::spawn(move || {
+        let answers = ["302 Found\r\nlocation: /elsewhere", "404 Not Found"];
+        answers.map(|answer| {
+            let (stream, _) = listener.accept().unwrap();
+            let lines = BufReader::new(&stream).lines().map(Result::unwrap).take_while(|line| !line.is_empty());
+            let head: Vec<String> = lines.collect();
+            write!(&stream, "HTTP/1.1 {answer}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+            head.join("\n").to_ascii_lowercase()
+        })
+    });
+    let to = format!("http://user:hidden@{address}/t/hidden/").parse().unwrap();
+    let world = world(|foo| foo, |options| options.mirrors[0].to = to);
+    let error = world.client.package(&world.foo).await.unwrap_err();
+    assert!(matches!(error, Error::NotFound { .. }), "{error:?}");
+    assert!(!format!("{error:?} {error}").contains("hidden"), "{error:?}");
+    let [first, second] = answering.join().unwrap();
+    assert!(first.contains("/t/hidden/") && second.contains("/elsewhere"), "{first}\n{second}");
+    assert!(!second.contains("referer"), "{second}");
 }
 
 #[tokio::test]

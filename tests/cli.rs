@@ -79,7 +79,9 @@ fn an_unsolvable_environment_names_every_platform() {
 #[test]
 fn a_stale_lock_is_not_built() {
     let sandbox = Sandbox::new();
-    sandbox.run(&["build"]).fails(1, &["tiny", "esker lock tiny"]);
+    let missing = "`tiny` is not locked: there is no `tiny/conda-lock.yml`";
+    sandbox.run(&["build"]).fails(1, &[missing, "esker lock tiny"]);
+    sandbox.run(&["lock", "--check"]).fails(1, &[missing]);
     sandbox.ok(&["lock"]);
     sandbox.ok(&["lock", "--check"]);
     sandbox.environment("tiny", &["libfoo", "certs <2024"]);
@@ -119,6 +121,52 @@ fn a_package_that_climbs_out_is_refused() {
 }
 
 #[test]
+fn a_rebuilt_image_leaves_nothing_of_the_old_one() {
+    let blobs =
+        |sandbox: &Sandbox| -> Vec<_> { tree(&sandbox.path("project/.esker/images/tiny/blobs")).into_keys().collect() };
+    let expected = {
+        let sandbox = Sandbox::new();
+        sandbox.environment("tiny", &["certs"]);
+        sandbox.ok(&["lock"]);
+        sandbox.build();
+        blobs(&sandbox)
+    };
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["lock"]);
+    sandbox.build();
+    let old = blobs(&sandbox);
+    sandbox.environment("tiny", &["certs"]);
+    sandbox.ok(&["lock"]);
+    // While somebody else uses the layout, nothing of it goes.
+    let mark = esker::oci::InUse::mark(&sandbox.path("project/.esker/images/tiny")).unwrap();
+    sandbox.build();
+    let both = blobs(&sandbox);
+    assert!(old.iter().chain(&expected).all(|blob| both.contains(blob)));
+    drop(mark);
+    sandbox.build();
+    assert_eq!(blobs(&sandbox), expected);
+}
+
+#[test]
+fn a_platform_is_the_same_alone_and_with_others() {
+    let sandbox = Sandbox::new();
+    sandbox.channel(
+        &Sandbox::packages()
+            .package(Pkg::new("late", "1.0").subdirs(&["linux-aarch64"]).timestamp_ms(Some(1_750_000_000_000))),
+    );
+    sandbox.environment("tiny", &["certs", "late  # [aarch64]"]);
+    sandbox.ok(&["lock"]);
+    let manifests = |arguments: &[&str]| -> Vec<String> {
+        let report: serde_json::Value = serde_json::from_str(&sandbox.ok(arguments).stdout).unwrap();
+        let platforms = report["images"][0]["platforms"].as_array().unwrap();
+        platforms.iter().map(|platform| platform["manifest"].to_string()).collect()
+    };
+    let both = manifests(&["build", "--json"]);
+    assert_eq!(manifests(&["build", "--json", "--platform", "linux/amd64"]), both[..1]);
+    assert_eq!(manifests(&["build", "--json", "--platform", "linux/arm64"]), both[1..]);
+}
+
+#[test]
 fn a_base_without_the_platform_is_refused() {
     let sandbox = Sandbox::new();
     sandbox.write("project/esker.yml", b"base:\n  linux/amd64: rootfs:../base-amd64.tar\n");
@@ -148,6 +196,24 @@ fn debian_packages_are_not_left_out_silently() {
     sandbox.ok(&["lock"]);
     sandbox.write("project/tiny/apt.txt", b"# editors\nvim\n");
     sandbox.run(&["build"]).fails(2, &["tiny", "vim", "apt: skip"]);
+}
+
+#[test]
+fn files_that_would_change_the_image_are_not_left_out_silently() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["lock"]);
+    for (file, hint) in [("requirements.txt", "conda packages"), ("postBuild", "`start`")] {
+        let path = format!("project/tiny/{file}");
+        sandbox.write(&path, b"anything\n");
+        sandbox.run(&["build"]).fails(2, &[&format!("`tiny` has a `tiny/{file}`"), hint]);
+        fs_err::remove_file(sandbox.path(&path)).unwrap();
+    }
+    // Beside `binder/`, as in the folder of a package, it is not the image's.
+    sandbox.write("project/tiny/binder/environment.yml", sandbox.read("project/tiny/environment.yml").as_bytes());
+    fs_err::remove_file(sandbox.path("project/tiny/environment.yml")).unwrap();
+    sandbox.write("project/tiny/requirements.txt", b"anything\n");
+    sandbox.ok(&["lock"]);
+    sandbox.build();
 }
 
 #[test]
@@ -206,6 +272,35 @@ fn a_run_after_ctrl_c_at_any_time_is_right() {
     assert!(interrupted > 5, "only {interrupted} runs were interrupted: the test proves nothing");
     sandbox.ok(&["lock"]);
     assert_eq!(sandbox.build(), expected);
+}
+
+#[test]
+fn a_wrong_flag_is_said_before_any_work() {
+    let sandbox = Sandbox::new();
+    for (flags, words) in [
+        (["--output", "here"], ["unknown output", "oci:DIR"]),
+        (["--base", "No Image"], ["`No Image` is no image", "rootfs:FILE.tar"]),
+        (["--only", "jupyter.servers"], ["no check `jupyter.servers`", "`jupyter.server`"]),
+    ] {
+        sandbox.run(&["make", "tiny", flags[0], flags[1]]).fails(2, &words);
+        assert!(!sandbox.path("project/tiny/conda-lock.yml").exists());
+    }
+    sandbox.run(&["make", "tiny", "--output", "oci:a", "--output", "oci:b"]).fails(2, &["can be given once"]);
+}
+
+#[test]
+fn variables_are_read_as_people_set_them() {
+    let sandbox = Sandbox::new();
+    let run = |variables: &[(&str, &str)], arguments: &[&str]| {
+        Ran::new(sandbox.command(arguments).envs(variables.iter().copied()).output().unwrap())
+    };
+    run(&[("ESKER_MIRROR", ""), ("ESKER_OFFLINE", "1")], &["lock"]).fails(3, &["--offline"]);
+    assert_eq!(run(&[("ESKER_OFFLINE", "0")], &["lock"]).code, Some(0));
+    // Empty is unset: no cache appears in the folder esker is started in.
+    let cacheless =
+        Ran::new(sandbox.command(&["build"]).env_remove("ESKER_CACHE_DIR").env("XDG_CACHE_HOME", "").output().unwrap());
+    assert_eq!(cacheless.code, Some(0), "{}", cacheless.stderr);
+    assert!(sandbox.path("home/.cache/esker").exists() && !sandbox.path("project/esker").exists());
 }
 
 #[test]

@@ -61,6 +61,14 @@ pub enum Error {
 }
 
 impl Output {
+    /// The directory, if it is a layout.
+    pub fn layout(&self) -> Option<&Path> {
+        match self {
+            Self::Layout(dir) => Some(dir),
+            Self::DockerArchive { .. } | Self::Docker { .. } => None,
+        }
+    }
+
     /// Puts `built` here and returns how to call it there. For [`Output::Layout`] nothing is left to do.
     ///
     /// `name` is what the image is called unless this output says otherwise.

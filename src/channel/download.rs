@@ -17,6 +17,7 @@ use reqwest::{Response, StatusCode};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
 use url::Url;
 
+use super::mirrors::without_secrets;
 use super::transport::{ATTEMPTS, backoff};
 use super::{Client, Error, WrongHash};
 use crate::lock::LockedPackage;
@@ -70,7 +71,7 @@ impl Client {
     pub fn package_path(&self, package: &LockedPackage) -> Result<PathBuf, Error> {
         let file_name = package.file_name();
         if !(file_name.ends_with(".conda") || file_name.ends_with(".tar.bz2")) {
-            return Err(Error::NotAPackage { url: package.url.clone() });
+            return Err(Error::NotAPackage { url: without_secrets(package.url.clone()) });
         }
         let hash = package.sha256.as_ref().or(package.md5.as_ref());
         let hash = hash.filter(|hash| hash.len() >= 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()));
@@ -84,7 +85,7 @@ impl Client {
     }
 
     async fn download(&self, package: &LockedPackage, path: &Path) -> Result<(), Error> {
-        let url = self.inner.mirrors.rewrite(&package.url);
+        let url = without_secrets(self.inner.mirrors.rewrite(&package.url));
         if self.is_offline() && url.scheme() != "file" {
             return Err(Error::Offline { what: package.file_name().to_owned() });
         }
@@ -98,6 +99,7 @@ impl Client {
         }
     }
 
+    /// `url` is where the package comes from, for messages.
     async fn download_to(&self, package: &LockedPackage, url: &Url, folder: &Path, path: &Path) -> Result<(), Error> {
         let mut partial = Partial::new(folder).await?;
         for attempt in 1.. {

@@ -44,6 +44,20 @@ impl Mirrors {
     }
 }
 
+/// `url` as it may be shown: without a user's name, a password or a conda token (`/t/TOKEN/`).
+pub(super) fn without_secrets(mut url: Url) -> Url {
+    // Neither setter fails on a URL with a host, and one without a host has no credentials.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    if let Some((before, after)) = url.path().split_once("/t/")
+        && let Some((_, rest)) = after.split_once('/')
+    {
+        let path = format!("{before}/{rest}");
+        url.set_path(&path);
+    }
+    url
+}
+
 /// `url` with a slash at its end, so that `…/conda-forge` is no prefix of `…/conda-forge-extra/…`.
 fn folder(url: &Url) -> Url {
     let mut url = url.clone();

@@ -8,7 +8,7 @@ use reqwest_middleware::ClientWithMiddleware;
 use url::Url;
 
 use super::error::chain;
-use super::mirrors::Mirrors;
+use super::mirrors::{Mirrors, without_secrets};
 use super::{Client, Error, Options};
 
 /// Records of one subdir and noarch, one element a channel and subdir, channels in order of priority.
@@ -70,7 +70,7 @@ impl Client {
 
     fn repodata_error(&self, channels: &[Channel], subdir: Subdir, error: GatewayError) -> Error {
         let first = channels.first().map(|channel| &channel.base_url);
-        let asked = |url: &Url| self.inner.mirrors.rewrite(url);
+        let asked = |url: &Url| without_secrets(self.inner.mirrors.rewrite(url));
         let channel_url = |channel: &ChannelUrl| asked(&Url::from(channel.clone()));
         match (error, first) {
             (GatewayError::SubdirNotFoundError(missing), _) => {
@@ -103,17 +103,4 @@ impl Client {
         let channel = channels.iter().map(Channel::canonical_name).collect::<Vec<_>>().join("`, `");
         Error::Repodata { channel, subdir, source: Box::new(error) }
     }
-}
-
-/// `url` without a user's name, a password or a conda token (`/t/TOKEN/`).
-fn without_secrets(mut url: Url) -> Url {
-    // Neither setter fails on a URL with a host, and one without a host has no credentials.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    if let Some(rest) =
-        url.path().strip_prefix("/t/").and_then(|path| path.split_once('/')).map(|(_, rest)| rest.to_owned())
-    {
-        url.set_path(&rest);
-    }
-    url
 }

@@ -12,7 +12,7 @@ use reqwest::{Request, Response, StatusCode};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next, Result as Sent};
 use url::Url;
 
-use super::mirrors::Mirrors;
+use super::mirrors::{Mirrors, without_secrets};
 use super::{Error, Options, credentials};
 
 /// Requests sent for one answer, at most.
@@ -29,6 +29,8 @@ pub(super) fn client(options: &Options, mirrors: Mirrors) -> Result<ClientWithMi
         .user_agent(concat!("esker/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(Duration::from_secs(20))
         .read_timeout(Duration::from_secs(60))
+        // A conda token is part of the path, and channels redirect to the hosts that hold their packages.
+        .referer(false)
         .build()
         .map_err(Error::Setup)?;
     let authentication = AuthenticationMiddleware::from_auth_storage(credentials::storage(options)?);
@@ -102,7 +104,9 @@ impl Middleware for Local {
             return Ok(file(request.url()).await);
         }
         if self.offline {
-            return Err(reqwest_middleware::Error::middleware(Offline(request.url().to_string())));
+            return Err(reqwest_middleware::Error::middleware(Offline(
+                without_secrets(request.url().clone()).to_string(),
+            )));
         }
         next.run(request, extensions).await
     }

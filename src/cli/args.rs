@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -38,7 +39,7 @@ pub struct Global {
     #[arg(long, env = "ESKER_MIRROR", value_name = "FROM=TO", value_delimiter = ' ', global = true)]
     mirror: Vec<String>,
     /// Fetch nothing; use what is cached
-    #[arg(long, env = "ESKER_OFFLINE", global = true)]
+    #[arg(long, env = "ESKER_OFFLINE", value_parser = FalseyValueParser::new(), global = true)]
     offline: bool,
     /// Threads to use [default: one a core]
     #[arg(short, long, value_name = "N", global = true)]
@@ -63,7 +64,8 @@ impl Global {
         Given {
             project: self.project.clone(),
             cache_dir: self.cache_dir.clone(),
-            mirrors: self.mirror.clone(),
+            // A variable that is set to nothing is one empty word.
+            mirrors: self.mirror.iter().filter(|mirror| !mirror.is_empty()).cloned().collect(),
             offline: self.offline,
             jobs: self.jobs,
         }

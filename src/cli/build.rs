@@ -35,6 +35,7 @@ pub async fn run(args: &BuildArgs, session: &Session<'_>, ui: &Ui) -> Result<Exi
     if images.len() > 1 && !args.build.output.is_empty() {
         return Err(Failure::usage("`--output` names one place: give one image with it"));
     }
+    args.build.destinations()?;
     let mut built = Vec::new();
     for image in images {
         built.push(build(image, &args.build, session, ui).await?);
@@ -45,6 +46,18 @@ pub async fn run(args: &BuildArgs, session: &Session<'_>, ui: &Ui) -> Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
+impl BuildOptions {
+    /// Where the image goes, and the base of the command line. To be asked first: what is wrong here must not show
+    /// after minutes of work.
+    pub fn destinations(&self) -> Result<(Vec<Output>, Option<BaseReference>), Failure> {
+        let outputs = self.output.iter().map(|text| text.parse()).collect::<Result<Vec<Output>, _>>()?;
+        if outputs.iter().filter_map(Output::layout).count() > 1 {
+            return Err(Failure::usage("`--output oci:DIR` can be given once"));
+        }
+        Ok((outputs, self.base.as_deref().map(BaseReference::parse).transpose()?))
+    }
+}
+
 /// Builds one image and puts it where `options` say.
 pub async fn build(
     image: &ImageSpec,
@@ -53,19 +66,13 @@ pub async fn build(
     ui: &Ui,
 ) -> Result<BuiltReport, Failure> {
     let start = Instant::now();
-    let outputs = options.output.iter().map(|text| text.parse()).collect::<Result<Vec<Output>, _>>()?;
-    let layouts: Vec<_> =
-        outputs.iter().filter_map(|o| if let Output::Layout(dir) = o { Some(dir) } else { None }).collect();
-    if layouts.len() > 1 {
-        return Err(Failure::usage("`--output oci:DIR` can be given once"));
-    }
-    let layout = match layouts.first() {
+    let (outputs, base) = options.destinations()?;
+    let layout = match outputs.iter().find_map(Output::layout) {
         Some(folder) => {
             std::path::absolute(folder).map_err(|error| Failure::io("cannot use the output folder", &error))?
         }
         None => session.project.layout_dir(&image.name),
     };
-    let base = options.base.as_deref().map(BaseReference::parse).transpose()?;
     let choice = BuildChoice {
         platforms: &options.platform,
         base: base.as_ref(),
@@ -73,12 +80,14 @@ pub async fn build(
         compression: options.compression,
         layout: &layout,
     };
+    let mark = session.mark(image, &layout)?;
     let built = session.build(image, &choice).await?;
     let mut places = Vec::new();
     let name = session.name_of(image);
     for output in if outputs.is_empty() { vec![Output::Layout(layout)] } else { outputs } {
         places.push(output.put(&built, &name, ui).await?);
     }
+    session.tidy(&built, mark);
     ui.note(&format!("{} {}", built.image, built.digest));
     for platform in &built.platforms {
         ui.note(&format!(

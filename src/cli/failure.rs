@@ -143,12 +143,15 @@ fn of_settings(error: &settings::Error) -> Verdict {
     match error {
         settings::Error::Directory { .. } | settings::Error::Variable { .. } => plain(Kind::Usage),
         settings::Error::NoCacheDirectory => hint(Kind::Usage, "give `--cache-dir`"),
-        settings::Error::Mirror(_) => hint(Kind::Usage, "write mirrors as `https://from/=https://to/`"),
+        settings::Error::Mirror(_) => plain(Kind::Usage),
     }
 }
 
-fn of_parse_base(_: &project::ParseBaseError) -> Verdict {
-    hint(Kind::Usage, "a base is a registry's reference, `oci:DIR` or `rootfs:FILE.tar`")
+/// The messages say what would be right.
+const fn of_parse_base(error: &project::ParseBaseError) -> Verdict {
+    match error {
+        project::ParseBaseError::NoPath { .. } | project::ParseBaseError::Reference { .. } => plain(Kind::Usage),
+    }
 }
 
 /// The messages of this stage end in their own remedy.
@@ -203,11 +206,20 @@ fn of_pipeline(error: &pipeline::Error) -> Verdict {
         E::Render(error) => of_render(error),
         E::Native(error) => of_native(error),
         E::Verify(error) => of_verify(error),
-        E::Stale { image, .. } => hint(Kind::No, format!("run `esker lock {image}`, or `esker make` to do all stages")),
+        E::Layout(error) => of_oci(error),
+        E::NotLocked { image, .. } | E::Stale { image, .. } => {
+            hint(Kind::No, format!("run `esker lock {image}`, or `esker make` to do all stages"))
+        }
         E::PlatformNotLocked { image, .. } => {
             hint(Kind::Usage, format!("add it to `platforms` and `lock-subdirs` of `{image}` in `esker.yml`"))
         }
         E::NoBase { .. } => hint(Kind::Usage, "add the platform to `base` in `esker.yml`, or give `--base`"),
+        E::UnsupportedFile { file, .. } if file.ends_with("requirements.txt") => {
+            hint(Kind::Usage, "list its packages as conda packages in `environment.yml`, and remove the file")
+        }
+        E::UnsupportedFile { .. } => {
+            hint(Kind::Usage, "do what it does in `start` or in the base, or in a conda package, and remove the file")
+        }
         E::Apt { .. } => hint(
             Kind::Usage,
             "use a base that has them, or write `apt: skip` for the image in `esker.yml` to do without",

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::args::LockArgs;
 use super::failure::Failure;
 use super::ui::Ui;
-use crate::pipeline::{Locked, Session};
+use crate::pipeline::{self, Locked, Session};
 use crate::progress::Progress;
 use crate::project::ImageSpec;
 
@@ -70,15 +70,22 @@ pub fn human(locked: &Locked) -> String {
 fn check(images: &[&ImageSpec], session: &Session<'_>, ui: &Ui) -> Result<ExitCode, Failure> {
     let mut checked = Vec::new();
     for image in images {
-        let reasons = session.stale(image)?;
+        let reasons = match session.current_lock(image) {
+            Ok(_) => vec![],
+            Err(error @ pipeline::Error::NotLocked { .. }) => {
+                ui.warning(&error.to_string());
+                vec![error.to_string()]
+            }
+            Err(pipeline::Error::Stale { image, reasons }) => {
+                ui.warning(&format!("the lock of `{image}` is stale: {}", reasons.join("; ")));
+                reasons
+            }
+            Err(other) => return Err(other.into()),
+        };
         checked.push(Checked { image: image.name.clone(), holds: reasons.is_empty(), reasons });
     }
     let report = CheckReport { schema: 1, images: checked };
-    let stale: Vec<_> = report.images.iter().filter(|image| !image.holds).collect();
-    for image in &stale {
-        ui.warning(&format!("the lock of `{}` is stale: {}", image.image, image.reasons.join("; ")));
-    }
-    let code = if stale.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) };
+    let code = if report.images.iter().all(|image| image.holds) { ExitCode::SUCCESS } else { ExitCode::from(1) };
     ui.result(&report, |report| {
         let state = |image: &Checked| if image.holds { "holds" } else { "stale" };
         report.images.iter().map(|image| format!("{}: {}\n", image.image, state(image))).collect()

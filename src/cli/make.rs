@@ -48,6 +48,8 @@ pub async fn run(args: &MakeArgs, session: &Session<'_>, ui: &Ui) -> Result<Exit
     if images.len() > 1 && !args.build.output.is_empty() {
         return Err(Failure::usage("`--output` names one place: give one image with it"));
     }
+    args.build.destinations()?;
+    args.verify.selection()?;
     let mut made = Vec::new();
     for image in images {
         made.push(make(image, args, session, ui).await?);

@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::lock::selected;
 use super::ui::Ui;
 use crate::oci::Platform;
-use crate::pipeline::{Session, VerifyChoice};
+use crate::pipeline::{self, Session, VerifyChoice};
 use crate::progress::Progress;
 use crate::project::ImageSpec;
 use crate::verify::{Outcome, PlatformReport, Report, RuntimeKind, Selection};
@@ -26,6 +26,7 @@ pub async fn run(args: &VerifyArgs, session: &Session<'_>, ui: &Ui) -> Result<Ex
     if images.len() > 1 && args.layout.is_some() {
         return Err(Failure::usage("`--layout` names one image: give it with one"));
     }
+    args.verify.selection()?;
     let mut reports = Vec::new();
     for image in images {
         let layout = args.layout.clone().unwrap_or_else(|| session.project.layout_dir(&image.name));
@@ -39,6 +40,15 @@ pub async fn run(args: &VerifyArgs, session: &Session<'_>, ui: &Ui) -> Result<Ex
     }
 }
 
+impl VerifyOptions {
+    /// The checks to run; names that mean none are refused.
+    pub fn selection(&self) -> Result<Selection, Failure> {
+        let selection = Selection { only: self.only.clone(), skip: self.skip.clone() };
+        selection.check().map_err(pipeline::Error::from)?;
+        Ok(selection)
+    }
+}
+
 /// Verifies one image, and says which file it wrote.
 pub async fn verify(
     image: &ImageSpec,
@@ -48,7 +58,7 @@ pub async fn verify(
     session: &Session<'_>,
     ui: &Ui,
 ) -> Result<Report, Failure> {
-    let selection = Selection { only: options.only.clone(), skip: options.skip.clone() };
+    let selection = options.selection()?;
     let choice = VerifyChoice {
         layout,
         platforms,

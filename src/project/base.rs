@@ -112,7 +112,7 @@ impl Mirror {
     /// # Errors
     /// No `=`, or one side that is not a URL that packages can be fetched from.
     pub fn parse(text: &str) -> Result<Self, ParseMirrorError> {
-        let (from, to) = split(text).ok_or_else(|| ParseMirrorError::NoEquals { given: text.to_owned() })?;
+        let (from, to) = split(text).ok_or_else(|| ParseMirrorError::NoEquals { given: without_user(text) })?;
         Self::new(from, to)
     }
 
@@ -152,9 +152,19 @@ fn split(text: &str) -> Option<(&str, &str)> {
     Some((&text[..position], &text[position + 1..]))
 }
 
+/// What looks like a URL as it may be shown: without the user and password before an `@`.
+fn without_user(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let authority = rest.find('/').unwrap_or(rest.len());
+    match rest[..authority].rfind('@') {
+        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
+        None => text.to_owned(),
+    }
+}
+
 /// Reads a URL and ends it in `/`, so that joining a path to it keeps all of it.
 fn url(text: &str, schemes: &[&str], expected: &'static str) -> Result<Url, ParseMirrorError> {
-    let given = || text.to_owned();
+    let given = || without_user(text);
     let mut url = Url::parse(text.trim()).map_err(|source| ParseMirrorError::Url { given: given(), source })?;
     if !schemes.contains(&url.scheme()) {
         return Err(ParseMirrorError::Scheme { given: given(), expected });
@@ -203,6 +213,11 @@ mod tests {
         }
         for text in ["https://a", "a=b", "https://a=/srv", "file:///a=https://b", "https://a=ftp://b", "="] {
             assert!(Mirror::parse(text).is_err(), "{text}");
+        }
+        for text in ["ftp://user:hidden@host/=https://a", "https://user:hidden@host/", "https://a=ftp://user:hidden@b"]
+        {
+            let error = Mirror::parse(text).unwrap_err();
+            assert!(!error.to_string().contains("hidden"), "{error}");
         }
     }
 }

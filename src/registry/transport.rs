@@ -204,9 +204,12 @@ pub async fn body(url: &Url, mut response: Response, limit: u64) -> Result<Vec<u
     Ok(bytes)
 }
 
-/// An address as it may be shown: queries hold signatures.
+/// An address as it may be shown: queries hold signatures, and the address of a token server may name a user.
 pub fn shown(url: &Url) -> String {
     let mut url = url.clone();
+    // Neither setter fails on a URL with a host, and these have one.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
     url.set_query(None);
     url.into()
 }

@@ -73,7 +73,7 @@ pub struct Request<'a> {
 pub struct Verification {
     /// Every check on every platform.
     pub report: Report,
-    /// The leave to publish: no check failed, and none was left out by [`Selection::only`].
+    /// The leave to publish: no check failed, none was left out by [`Selection::only`], and no platform either.
     pub verified: Option<Verified>,
     /// `packages.txt`, if it was written because it had changed.
     pub packages_written: Option<PathBuf>,
@@ -86,8 +86,11 @@ pub struct Verification {
 /// the report.
 pub async fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Verification, Error> {
     request.selection.check()?;
+    let all = request.layout.images()?;
+    let first = all.first().map(|image| image.platform);
+    let is_whole = request.platforms.is_empty() || all.iter().all(|image| request.platforms.contains(&image.platform));
     let images = match request.platforms {
-        [] => request.layout.images()?,
+        [] => all,
         some => some.iter().map(|platform| request.layout.image(*platform)).collect::<Result<_, _>>()?,
     };
     let mut report = Report {
@@ -100,15 +103,17 @@ pub async fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Ve
     for image in images {
         let (platform, text) = platform::verify(request, image, progress).await?;
         report.platforms.push(platform);
-        // Upstream's file is that of its first platform.
-        packages.get_or_insert(text);
+        // Upstream's file is that of its first platform, whichever were chosen this time.
+        if report.platforms.last().map(|platform| platform.platform) == first {
+            packages = Some(text);
+        }
     }
-    let complete = report.passed() && request.selection.only.is_empty();
+    let complete = report.passed() && !report.platforms.is_empty() && request.selection.only.is_empty();
     let packages = packages.filter(|_| complete);
     let path = request.image.packages_path();
     let written = packages.map(|text| packages::write_if_changed(&path, &text)).transpose()?;
     Ok(Verification {
-        verified: complete.then(|| Verified::checked(report.digest)),
+        verified: (complete && is_whole).then(|| Verified::checked(report.digest)),
         report,
         packages_written: (written == Some(true)).then_some(path),
     })

@@ -200,6 +200,25 @@ async fn a_platform_that_cannot_run_is_looked_at_and_not_called_passed() {
 }
 
 #[tokio::test]
+async fn one_of_several_platforms_does_not_prove_the_image() {
+    let host = Platform::host().unwrap();
+    let others = [Platform::LinuxAmd64, Platform::LinuxArm64].into_iter().filter(|platform| *platform != host);
+    let Some(foreign) = others.into_iter().find(|p| esker::verify::runtime::embedded::can_run(*p).is_err()) else {
+        println!("skipped: every platform runs here");
+        return;
+    };
+    let mut model = Model::new();
+    model.chosen = vec![foreign];
+    for (platforms, is_first) in [([host, foreign], false), ([foreign, host], true)] {
+        model.platforms = platforms.to_vec();
+        let verification = model.verify_with(RuntimeKind::Embedded).await.unwrap();
+        assert_eq!(verification.report.failures().count(), 0);
+        assert_eq!(verification.verified, None);
+        assert_eq!(verification.packages_written.is_some(), is_first, "the file is the first platform's");
+    }
+}
+
+#[tokio::test]
 async fn a_damaged_layer_is_an_error() {
     let model = still_model();
     let layout = model.layout();

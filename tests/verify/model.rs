@@ -33,6 +33,8 @@ pub struct Model {
     pub lock: Lock,
     pub root: Option<Lock>,
     pub platforms: Vec<Platform>,
+    /// The platforms to verify; all if empty.
+    pub chosen: Vec<Platform>,
     pub selection: Selection,
     pub timeout: Duration,
 }
@@ -57,6 +59,7 @@ impl Model {
             lock: lock(&[("python", "3.13.5"), ("zlib", "1.3.1")]),
             root: Some(lock(&[("conda", "25.5.1")])),
             platforms: vec![Platform::host().unwrap()],
+            chosen: vec![],
             selection: Selection::default(),
             timeout: Duration::from_secs(20),
         };
@@ -204,7 +207,7 @@ impl Model {
             lock: &self.lock,
             is_root: false,
             root: self.root.as_ref(),
-            platforms: &[],
+            platforms: &self.chosen,
             runtime,
             work_dir: &self.folder.path().join("work"),
             timeout: self.timeout,

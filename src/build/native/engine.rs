@@ -89,18 +89,21 @@ impl<'a> Engine<'a> {
         }
         let made = self.layers(platforms.iter().flat_map(|(_, _, environments)| environments)).await?;
         let facts = self.import_bases(platforms.iter().map(|(_, base, _)| *base)).await?;
-        let newest = platforms.iter().flat_map(|(_, _, all)| all).map(|environment| environment.newest).max();
-        let created = self.request.source_date_epoch.or(newest).unwrap_or_default();
+        let mut newest = 0;
         let mut written = Vec::new();
         let mut built = Vec::new();
         for ((platform, base, environments), facts) in platforms.iter().zip(&facts) {
             let base = Base { platform: *platform, image: base, facts };
+            // Of this platform alone: its image is the same whatever other platforms are built with it.
+            let created = environments.iter().map(|environment| environment.newest).max();
+            let created = self.request.source_date_epoch.or(created).unwrap_or_default();
+            newest = newest.max(created);
             let (image, report) = self.image(&base, environments, &made, created)?;
             written.push(image);
             built.push(report);
         }
         let name = &self.request.image.name;
-        let index = self.layout.set_index(name, &image::index(&written, created))?;
+        let index = self.layout.set_index(name, &image::index(&written, newest))?;
         Ok(Built {
             image: name.clone(),
             layout: self.layout.path().to_owned(),
