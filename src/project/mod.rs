@@ -11,6 +11,7 @@ mod error;
 mod fields;
 mod merge;
 mod resolve;
+mod review;
 mod selector;
 mod spec;
 mod text;
@@ -28,6 +29,7 @@ pub use base::{ParseBaseError, ParseMirrorError};
 pub use error::{ChannelConflict, Conflict, Error, Help};
 pub use fields::SUBDIRS;
 pub use merge::{Merged, MergedSpec, merge};
+pub use review::{ChangeKind, Denied};
 pub use spec::{SpecError, match_spec};
 
 /// A folder of images, read and checked.
