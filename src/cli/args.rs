@@ -1,7 +1,7 @@
 //! What can be typed: clap's types, and nothing that acts.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -9,6 +9,7 @@ use clap_complete::Shell;
 
 use super::ui::Color;
 use crate::oci::{Compression, Platform};
+use crate::project::ChangeKind;
 use crate::settings::Given;
 
 /// Reproducible Jupyter images from conda environments.
@@ -80,6 +81,8 @@ pub enum Command {
     Build(BuildArgs),
     /// Run what was built, to prove it, and write packages.txt
     Verify(VerifyArgs),
+    /// Show what changed in locks: packages added, removed, upgraded, downgraded
+    Diff(DiffArgs),
     /// List the project's images
     Images,
     /// Print a completion script for a shell
@@ -97,6 +100,49 @@ pub struct LockArgs {
     /// Change nothing; fail if a lock does not satisfy its environment any more
     #[arg(long)]
     pub check: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// A git revision, OLD..NEW, or a lock file (with NEW another one) [default: HEAD]
+    #[arg(value_name = "OLD")]
+    pub old: Option<String>,
+    /// A git revision or a lock file [default: the working tree]
+    #[arg(value_name = "NEW", requires = "old")]
+    pub new: Option<String>,
+    /// Images to compare [default: all]. May be repeated
+    #[arg(long, value_name = "IMAGE", value_delimiter = ',')]
+    pub image: Vec<String>,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: Format,
+    /// Fail on changes of this kind: downgrade, removal, source, addition, upgrade or rebuild. May be repeated
+    /// [default: `deny` of esker.yml]
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    pub deny: Vec<ChangeKind>,
+    /// Let any change happen to this package, besides those in `allow` of esker.yml. May be repeated
+    #[arg(long, value_name = "PKG", value_delimiter = ',')]
+    pub allow: Vec<String>,
+}
+
+impl DiffArgs {
+    /// The two files to compare, if that is what is asked.
+    pub fn files(&self) -> Option<(&Path, &Path)> {
+        let (old, new) = (Path::new(self.old.as_ref()?), Path::new(self.new.as_ref()?));
+        (old.is_file() && new.is_file()).then_some((old, new))
+    }
+}
+
+/// A form to print a table in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Columns, for a terminal
+    #[default]
+    Text,
+    /// For a pull request or a page
+    Markdown,
+    /// One document, as `--json`
+    Json,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@
 
 mod args;
 mod build;
+mod diff;
 mod failure;
 mod images;
 mod lock;
@@ -73,6 +74,11 @@ fn in_runtime(arguments: Arguments, ui: &Ui) -> Result<ExitCode, Failure> {
 }
 
 async fn dispatch(command: Command, settings: &Settings, ui: &Ui) -> Result<ExitCode, Failure> {
+    if let Command::Diff(args) = &command
+        && let Some((old, new)) = args.files()
+    {
+        return diff::files(args, old, new, ui);
+    }
     let project = Project::open(&settings.directory)?;
     let session = Session::open(settings, &project, ui)?;
     match command {
@@ -80,6 +86,7 @@ async fn dispatch(command: Command, settings: &Settings, ui: &Ui) -> Result<Exit
         Command::Lock(args) => lock::run(&args, &session, ui).await,
         Command::Build(args) => build::run(&args, &session, ui).await,
         Command::Verify(args) => verify::run(&args, &session, ui).await,
+        Command::Diff(args) => diff::run(&args, &session, ui),
         Command::Images => images::run(&project, ui),
         Command::Completions { .. } => unreachable!("answered before a project is needed"),
     }

@@ -9,6 +9,7 @@ mod content_hash;
 pub mod diff;
 mod error;
 mod explicit;
+mod explicit_read;
 mod favour;
 mod holds;
 mod outcome;

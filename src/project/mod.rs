@@ -43,6 +43,8 @@ pub struct Project {
     pub images: IndexMap<String, ImageSpec>,
     /// Which image's environment is the root prefix `/srv/conda` (`root:`, by default `base-image` if it exists).
     pub root_image: Option<String>,
+    /// Changes of locks that `esker diff` refuses (`deny:`, `allow:`).
+    pub denied: Denied,
 }
 
 /// One image: its own folder and all it inherits.

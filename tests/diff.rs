@@ -1,0 +1,141 @@
+//! Reviewing changes of locks: a project in a git repository, from its first lock on.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::process::Command;
+
+use common::{Pkg, Sandbox, TinyChannel};
+use serde_json::Value;
+
+/// `tiny`, locked and tagged `2024.1` on the first of May 2024.
+fn repository() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["lock"]);
+    git(&sandbox, "", &["init", "--quiet", "--initial-branch=main"]);
+    commit(&sandbox, "2024.1", "2024-05-01");
+    sandbox
+}
+
+fn git(sandbox: &Sandbox, day: &str, arguments: &[&str]) {
+    let time = format!("{day}T12:00:00Z");
+    let output = Command::new("git")
+        .args(["-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"])
+        .args(arguments)
+        .current_dir(sandbox.path("project"))
+        .env("HOME", sandbox.path("home"))
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .envs((!day.is_empty()).then_some(("GIT_COMMITTER_DATE", time.as_str())))
+        .envs((!day.is_empty()).then_some(("GIT_AUTHOR_DATE", time.as_str())))
+        .output()
+        .expect("git is installed");
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn commit(sandbox: &Sandbox, tag: &str, day: &str) {
+    git(sandbox, day, &["add", "--all"]);
+    git(sandbox, day, &["commit", "--quiet", "--allow-empty", "-m", tag]);
+    git(sandbox, day, &["tag", tag]);
+}
+
+/// Replaces the channel, so that `libfoo` and `certs` are of these versions, and locks again.
+fn relock(sandbox: &Sandbox, libfoo: &str, certs: &str) {
+    let libfoo = Pkg::new("libfoo", libfoo).native().depends("__glibc >=2.17");
+    let certs = Pkg::new("certs", certs).file("ssl/cacert.pem", "pretend\n");
+    sandbox.channel(&TinyChannel::new().package(libfoo).package(certs));
+    drop(fs_err::remove_dir_all(sandbox.path("cache")));
+    fs_err::remove_file(sandbox.path("project/tiny/conda-lock.yml")).unwrap();
+    sandbox.ok(&["lock"]);
+}
+
+fn json(sandbox: &Sandbox, arguments: &[&str]) -> Value {
+    let arguments: Vec<_> = arguments.iter().copied().chain(["--json"]).collect();
+    serde_json::from_str(&sandbox.ok(&arguments).stdout).unwrap()
+}
+
+#[test]
+fn the_working_tree_is_compared_with_the_last_commit() {
+    let sandbox = repository();
+    assert_eq!(sandbox.ok(&["diff"]).stdout, "tiny: no changes\n");
+    relock(&sandbox, "2.0", "2025.1");
+    let expected =
+        "tiny: 1 downgraded, 1 upgraded\n  downgrade  libfoo  2.1 → 2.0\n  upgrade    certs   2024.1 → 2025.1\n";
+    assert_eq!(sandbox.ok(&["diff"]).stdout, expected);
+    let report = json(&sandbox, &["diff"]);
+    assert_eq!(
+        (&report["schema"], &report["old"], &report["new"]),
+        (&1.into(), &"HEAD".into(), &"working tree".into())
+    );
+    let change = &report["images"][0]["changes"][0];
+    assert_eq!((&change["kind"], &change["name"]), (&"downgrade".into(), &"libfoo".into()));
+    assert_eq!((&change["old"]["version"], &change["new"]["version"]), (&"2.1".into(), &"2.0".into()));
+    assert_eq!(change["subdirs"].as_array().unwrap().len(), 2);
+    let markdown = sandbox.ok(&["diff", "--format", "markdown"]).stdout;
+    assert!(markdown.contains("| libfoo | 2.1 | **2.0** | all |"), "{markdown}");
+    assert_eq!(sandbox.ok(&["diff", "--format", "json"]).stdout, sandbox.ok(&["diff", "--json"]).stdout);
+    assert!(sandbox.ok(&["diff", "--color", "always"]).stdout.contains("\x1b[31mdowngrade"));
+}
+
+#[test]
+fn revisions_and_files_are_compared() {
+    let sandbox = repository();
+    fs_err::copy(sandbox.path("project/tiny/conda-lock.yml"), sandbox.path("old.yml")).unwrap();
+    relock(&sandbox, "2.2", "2024.1");
+    commit(&sandbox, "2024.2", "2024-06-01");
+    let upgraded = "tiny: 1 upgraded\n  upgrade  libfoo  2.1 → 2.2\n";
+    assert_eq!(sandbox.ok(&["diff", "2024.1..2024.2"]).stdout, upgraded);
+    assert_eq!(sandbox.ok(&["diff", "2024.1", "2024.2"]).stdout, upgraded);
+    assert_eq!(sandbox.ok(&["diff", "HEAD~1", "--image", "tiny"]).stdout, upgraded);
+    assert_eq!(sandbox.ok(&["diff"]).stdout, "tiny: no changes\n");
+    let files = sandbox.ok(&["diff", "../old.yml", "tiny/conda-lock.yml"]).stdout;
+    assert!(files.ends_with("  upgrade  libfoo  2.1 → 2.2\n"), "{files}");
+    // Files need neither a project nor a repository; explicit locks will do.
+    fs_err::copy(sandbox.path("project/tiny/conda-linux-64.lock"), sandbox.path("new.lock")).unwrap();
+    fs_err::remove_dir_all(sandbox.path("project")).unwrap();
+    fs_err::create_dir(sandbox.path("project")).unwrap();
+    let files = sandbox.ok(&["diff", "../old.yml", "../new.lock"]).stdout;
+    assert!(files.contains("linux-aarch64 no longer locked"), "{files}");
+}
+
+#[test]
+fn what_was_not_there_is_added() {
+    let sandbox = repository();
+    sandbox.environment("other", &["certs"]);
+    sandbox.ok(&["lock"]);
+    let expected = "other: 1 added, linux-64 new, linux-aarch64 new\n  addition  certs  2024.1\ntiny: no changes\n";
+    assert_eq!(sandbox.ok(&["diff"]).stdout, expected);
+}
+
+#[test]
+fn denied_changes_fail_by_name() {
+    let sandbox = repository();
+    relock(&sandbox, "2.0", "2025.1");
+    let ran = sandbox.run(&["diff", "--deny", "downgrade,removal"]);
+    ran.fails(1, &["downgrade of `libfoo` in tiny", "--allow"]);
+    assert!(!ran.stderr.contains("certs") && ran.stdout.contains("libfoo"));
+    sandbox.ok(&["diff", "--deny", "downgrade", "--allow", "libfoo"]);
+    let settings = sandbox.read("project/esker.yml");
+    sandbox.write("project/esker.yml", format!("{settings}deny: [downgrade]\n").as_bytes());
+    let ran = sandbox.run(&["diff", "--json"]);
+    ran.fails(1, &["libfoo"]);
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(report["denied"][0]["name"], "libfoo");
+    sandbox.write("project/esker.yml", format!("{settings}deny: [downgrade]\nallow: [libfoo]\n").as_bytes());
+    sandbox.ok(&["diff"]);
+    sandbox.run(&["diff", "--deny", "everything"]).fails(2, &["`downgrade`"]);
+}
+
+#[test]
+fn what_cannot_be_compared_is_said() {
+    let sandbox = Sandbox::new();
+    sandbox.run(&["diff"]).fails(2, &["not in a git repository"]);
+    let sandbox = repository();
+    sandbox.run(&["diff", "2023.1"]).fails(2, &["no revision `2023.1`"]);
+    sandbox.run(&["diff", "--image", "tinny"]).fails(2, &["did you mean `tiny`"]);
+    sandbox.run(&["diff", "2024.1", "tiny/conda-lock.yml"]).fails(2, &["two lock files"]);
+    // A revision whose lock is broken is told as such.
+    sandbox.write("project/tiny/conda-lock.yml", b"version: 2\n");
+    commit(&sandbox, "broken", "2024-07-01");
+    sandbox.run(&["diff", "2024.1..broken"]).fails(2, &["broken:tiny/conda-lock.yml:1:"]);
+}
