@@ -325,7 +325,11 @@ impl<'a> Session<'a> {
         self.project.root_image.as_ref() == Some(&image.name)
     }
 
-    fn existing_lock(&self, image: &ImageSpec) -> Result<Option<Lock>, Error> {
+    /// The lock of `image`, whether or not it satisfies its environment; `None` if there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn existing_lock(&self, image: &ImageSpec) -> Result<Option<Lock>, Error> {
         Ok(Lock::read(&image.lock_path())?)
     }
 

@@ -139,3 +139,22 @@ fn what_cannot_be_compared_is_said() {
     commit(&sandbox, "broken", "2024-07-01");
     sandbox.run(&["diff", "2024.1..broken"]).fails(2, &["broken:tiny/conda-lock.yml:1:"]);
 }
+
+#[test]
+fn why_a_package_is_there() {
+    let sandbox = Sandbox::new();
+    let top = Pkg::new("top", "1.0").depends("libfoo >=2");
+    sandbox.channel(&Sandbox::packages().package(top));
+    sandbox.environment("tiny", &["certs", "top"]);
+    sandbox.run(&["why", "libfoo"]).fails(1, &["no lock has `libfoo`"]);
+    sandbox.ok(&["lock"]);
+    let expected = "tiny: libfoo 2.1\n  tiny/environment.yml:5  top → libfoo >=2\n";
+    assert_eq!(sandbox.ok(&["why", "libfoo"]).stdout, expected);
+    assert_eq!(sandbox.ok(&["why", "certs"]).stdout, "tiny: certs 2024.1\n  tiny/environment.yml:4  certs\n");
+    let report = json(&sandbox, &["why", "libfoo", "--subdir", "linux-64"]);
+    let chain = &report["images"][0]["chains"][0];
+    assert_eq!((&chain["requested"][0]["line"], &chain["links"][1]["requirement"]), (&5.into(), &">=2".into()));
+    assert_eq!(chain["subdirs"], serde_json::json!(["linux-64"]));
+    sandbox.run(&["why", "libfo"]).fails(1, &["no lock has `libfo`", "did you mean `libfoo`?"]);
+    sandbox.run(&["why", "libfoo", "--subdir", "osx-64"]).fails(1, &["libfoo"]);
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use rattler_conda_types::Subdir;
 
 use super::ui::Color;
 use crate::oci::{Compression, Platform};
@@ -83,6 +84,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Show what changed in locks: packages added, removed, upgraded, downgraded
     Diff(DiffArgs),
+    /// Say which lines of environment.yml bring a package in, and by which way
+    Why(WhyArgs),
     /// List the project's images
     Images,
     /// Print a completion script for a shell
@@ -131,6 +134,22 @@ impl DiffArgs {
         let (old, new) = (Path::new(self.old.as_ref()?), Path::new(self.new.as_ref()?));
         (old.is_file() && new.is_file()).then_some((old, new))
     }
+}
+
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// The package
+    #[arg(value_name = "PKG")]
+    pub package: String,
+    /// Images to look into [default: all]. May be repeated
+    #[arg(long, value_name = "IMAGE", value_delimiter = ',')]
+    pub image: Vec<String>,
+    /// Only the lock of this subdir, such as linux-64
+    #[arg(long, value_name = "SUBDIR")]
+    pub subdir: Option<Subdir>,
+    /// Show every way, not the ten shortest
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// A form to print a table in.

@@ -11,6 +11,7 @@ mod lock;
 mod make;
 pub mod ui;
 mod verify;
+mod why;
 
 use std::ffi::OsString;
 use std::io;
@@ -87,6 +88,7 @@ async fn dispatch(command: Command, settings: &Settings, ui: &Ui) -> Result<Exit
         Command::Build(args) => build::run(&args, &session, ui).await,
         Command::Verify(args) => verify::run(&args, &session, ui).await,
         Command::Diff(args) => diff::run(&args, &session, ui),
+        Command::Why(args) => why::run(&args, &session, ui),
         Command::Images => images::run(&project, ui),
         Command::Completions { .. } => unreachable!("answered before a project is needed"),
     }

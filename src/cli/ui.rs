@@ -106,6 +106,11 @@ impl Ui {
         }
     }
 
+    /// Says that an image was left out for want of a lock.
+    pub fn note_unlocked(&self, image: &str) {
+        self.note(&format!("{image}: not locked"));
+    }
+
     /// Prints a failure: the error, what caused it, and what can be done.
     pub fn failure(&self, message: &dyn Display, causes: &[String], hint: Option<&str>) {
         let mut text = format!("{ERROR}error{ERROR:#}: {message}");

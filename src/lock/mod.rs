@@ -20,6 +20,7 @@ mod solver;
 mod spec;
 mod spelling;
 mod virtual_packages;
+pub mod why;
 mod write;
 mod yaml;
 
