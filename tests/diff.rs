@@ -158,3 +158,30 @@ fn why_a_package_is_there() {
     sandbox.run(&["why", "libfo"]).fails(1, &["no lock has `libfo`", "did you mean `libfoo`?"]);
     sandbox.run(&["why", "libfoo", "--subdir", "osx-64"]).fails(1, &["libfoo"]);
 }
+
+#[test]
+fn versions_by_the_tag_they_first_appeared_in() {
+    let sandbox = repository();
+    relock(&sandbox, "2.2", "2024.1");
+    commit(&sandbox, "2024.3", "2024-07-01");
+    commit(&sandbox, "2024.4", "2024-08-01");
+    // A tag from before explicit locks were kept, and one from before there was anything.
+    fs_err::remove_file(sandbox.path("project/tiny/conda-linux-64.lock")).unwrap();
+    commit(&sandbox, "2024.2-annotated", "2024-06-01");
+    relock(&sandbox, "2.1", "2025.1");
+    commit(&sandbox, "2024.5", "2024-09-01");
+    fs_err::remove_dir_all(sandbox.path("project/tiny")).unwrap();
+    commit(&sandbox, "empty", "2023-01-01");
+    git(&sandbox, "", &["checkout", "--quiet", "2024.5"]);
+    let history = sandbox.ok(&["history", "libfoo"]).stdout;
+    let expected =
+        "tiny: libfoo on linux-64\n  2024.2-annotated  2024-06-01  2.2\n  2024.1            2024-05-01  2.1\n";
+    assert_eq!(history, expected);
+    let markdown = sandbox.ok(&["history", "certs", "--image", "tiny", "--format", "markdown"]).stdout;
+    let expected = "### tiny\n\n| certs | image tag | date |\n|---|---|---|\n| 2025.1 | 2024.5 | 2024-09-01 |\n\
+                    | 2024.1 | 2024.1 | 2024-05-01 |\n\n";
+    assert_eq!(markdown, expected);
+    let report = json(&sandbox, &["history", "libfoo", "--subdir", "linux-aarch64"]);
+    assert_eq!(report["images"][0]["versions"][1]["tag"], "2024.1");
+    sandbox.run(&["history", "foo"]).fails(1, &["no tag has `foo`"]);
+}

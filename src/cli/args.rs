@@ -86,6 +86,8 @@ pub enum Command {
     Diff(DiffArgs),
     /// Say which lines of environment.yml bring a package in, and by which way
     Why(WhyArgs),
+    /// Tell in which git tag each version of a package first appeared
+    History(HistoryArgs),
     /// List the project's images
     Images,
     /// Print a completion script for a shell
@@ -150,6 +152,22 @@ pub struct WhyArgs {
     /// Show every way, not the ten shortest
     #[arg(long)]
     pub all: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// The package
+    #[arg(value_name = "PKG")]
+    pub package: String,
+    /// Images to look into [default: all]. May be repeated
+    #[arg(long, value_name = "IMAGE", value_delimiter = ',')]
+    pub image: Vec<String>,
+    /// The subdir whose lock is read, such as linux-64 [default: the image's first]
+    #[arg(long, value_name = "SUBDIR")]
+    pub subdir: Option<Subdir>,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: Format,
 }
 
 /// A form to print a table in.

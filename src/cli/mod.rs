@@ -6,6 +6,7 @@ mod args;
 mod build;
 mod diff;
 mod failure;
+mod history;
 mod images;
 mod lock;
 mod make;
@@ -89,6 +90,7 @@ async fn dispatch(command: Command, settings: &Settings, ui: &Ui) -> Result<Exit
         Command::Verify(args) => verify::run(&args, &session, ui).await,
         Command::Diff(args) => diff::run(&args, &session, ui),
         Command::Why(args) => why::run(&args, &session, ui),
+        Command::History(args) => history::run(&args, &session, ui),
         Command::Images => images::run(&project, ui),
         Command::Completions { .. } => unreachable!("answered before a project is needed"),
     }
