@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::build::base::{self, BaseImage, BaseRequest};
 use crate::build::pins::{self, Pins};
 use crate::build::{Built, native};
+use crate::lock::outdated::Outdated;
 use crate::lock::{self, Lock, LockSpec};
 use crate::oci::{self, Compression, Digest, Layout, Platform, canonical_json, layout};
 use crate::progress::Progress;
@@ -199,6 +200,17 @@ impl<'a> Session<'a> {
         let packages = lock.subdirs.iter().map(|s| (s.to_string(), lock.packages_for(*s).count())).collect();
         let written = written.iter().map(|path| self.relative(path)).collect();
         Ok(Locked { image: image.name.clone(), written, packages, seconds: start.elapsed() })
+    }
+
+    /// The requested packages of `image`, or `every` locked one, of which its channels have a newer version; `None` if
+    /// it is not locked.
+    ///
+    /// # Errors
+    /// When the lock cannot be read, or a channel not be had.
+    pub async fn outdated(&self, image: &ImageSpec, every: bool) -> Result<Option<Vec<Outdated>>, Error> {
+        let Some(lock) = self.existing_lock(image)? else { return Ok(None) };
+        let spec = LockSpec::of(image)?;
+        Ok(Some(lock::outdated::outdated(&spec, &lock, &self.channels(image)?, every).await?))
     }
 
     /// Builds `image` from its lock into the layout of `choice`.

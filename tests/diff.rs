@@ -185,3 +185,27 @@ fn versions_by_the_tag_they_first_appeared_in() {
     assert_eq!(report["images"][0]["versions"][1]["tag"], "2024.1");
     sandbox.run(&["history", "foo"]).fails(1, &["no tag has `foo`"]);
 }
+
+#[test]
+fn newer_versions_are_told_with_what_is_allowed() {
+    let sandbox = Sandbox::new();
+    let top = Pkg::new("top", "1.0").depends("libfoo >=2");
+    let old = Sandbox::packages().package(top);
+    sandbox.channel(&old);
+    sandbox.environment("tiny", &["certs <2024.3", "top"]);
+    sandbox.ok(&["outdated"]);
+    sandbox.ok(&["lock"]);
+    assert_eq!(sandbox.ok(&["outdated"]).stdout, "tiny: all up to date\n");
+    let arm = Pkg::new("libfoo", "2.10").native().subdirs(&["linux-aarch64"]);
+    let new = old.package(Pkg::new("certs", "2024.2")).package(Pkg::new("certs", "2025.10")).package(arm);
+    sandbox.channel(&new.package(Pkg::new("certs", "2025.9")));
+    drop(fs_err::remove_dir_all(sandbox.path("cache")));
+    let expected = "tiny:\n  package  locked  allowed  newest\n  certs    2024.1  2024.2   2025.10\n";
+    assert_eq!(sandbox.ok(&["outdated", "tiny"]).stdout, expected);
+    let all = sandbox.ok(&["outdated", "--all"]).stdout;
+    assert!(all.contains("  libfoo   2.1     -        2.10     linux-aarch64\n"), "{all}");
+    let report = json(&sandbox, &["outdated"]);
+    let row = &report["images"][0]["outdated"][0];
+    assert_eq!((&row["allowed"], &row["newest"]), (&"2024.2".into(), &"2025.10".into()));
+    sandbox.run(&["outdated", "tinny"]).fails(2, &["did you mean `tiny`"]);
+}

@@ -88,6 +88,8 @@ pub enum Command {
     Why(WhyArgs),
     /// Tell in which git tag each version of a package first appeared
     History(HistoryArgs),
+    /// List requested packages of which the channels have a newer version than the lock
+    Outdated(OutdatedArgs),
     /// List the project's images
     Images,
     /// Print a completion script for a shell
@@ -168,6 +170,16 @@ pub struct HistoryArgs {
     /// How to print it
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct OutdatedArgs {
+    /// Images to look into [default: all]
+    #[arg(value_name = "IMAGE")]
+    pub images: Vec<String>,
+    /// Look at every locked package, not only at those that are asked for
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// A form to print a table in.

@@ -10,6 +10,7 @@ mod history;
 mod images;
 mod lock;
 mod make;
+mod outdated;
 pub mod ui;
 mod verify;
 mod why;
@@ -91,6 +92,7 @@ async fn dispatch(command: Command, settings: &Settings, ui: &Ui) -> Result<Exit
         Command::Diff(args) => diff::run(&args, &session, ui),
         Command::Why(args) => why::run(&args, &session, ui),
         Command::History(args) => history::run(&args, &session, ui),
+        Command::Outdated(args) => outdated::run(&args, &session, ui).await,
         Command::Images => images::run(&project, ui),
         Command::Completions { .. } => unreachable!("answered before a project is needed"),
     }

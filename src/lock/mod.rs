@@ -13,6 +13,7 @@ mod explicit_read;
 mod favour;
 mod holds;
 mod outcome;
+pub mod outdated;
 mod read;
 mod record;
 mod solve;
