@@ -209,3 +209,20 @@ fn newer_versions_are_told_with_what_is_allowed() {
     assert_eq!((&row["allowed"], &row["newest"]), (&"2024.2".into(), &"2025.10".into()));
     sandbox.run(&["outdated", "tinny"]).fails(2, &["did you mean `tiny`"]);
 }
+
+#[test]
+fn an_exported_environment_asks_for_what_is_locked() {
+    let sandbox = Sandbox::new();
+    sandbox.run(&["export", "tiny"]).fails(1, &["`tiny` is not locked", "esker lock tiny"]);
+    sandbox.ok(&["lock"]);
+    let exported = sandbox.ok(&["export", "tiny", "--format", "environment", "--subdir", "linux-aarch64"]).stdout;
+    assert!(exported.starts_with("# Locked for linux-aarch64 by esker.\nname: tiny\n"), "{exported}");
+    assert!(exported.ends_with("  - certs=2024.1=0\n  - libfoo=2.1=0\n"), "{exported}");
+    // It is an environment.yml like any other: solving it gives the same packages.
+    let locked = sandbox.read("project/tiny/conda-linux-aarch64.lock");
+    sandbox.write("project/tiny/environment.yml", exported.as_bytes());
+    sandbox.ok(&["lock"]);
+    let packages = |lock: &str| lock.split("@EXPLICIT").nth(1).map(str::to_owned);
+    assert_eq!(packages(&sandbox.read("project/tiny/conda-linux-aarch64.lock")), packages(&locked));
+    sandbox.run(&["export", "tiny", "--subdir", "win-64"]).fails(2, &["linux-64, linux-aarch64"]);
+}

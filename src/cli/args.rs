@@ -90,6 +90,8 @@ pub enum Command {
     History(HistoryArgs),
     /// List requested packages of which the channels have a newer version than the lock
     Outdated(OutdatedArgs),
+    /// Print an image's lock in another tool's format
+    Export(ExportArgs),
     /// List the project's images
     Images,
     /// Print a completion script for a shell
@@ -180,6 +182,27 @@ pub struct OutdatedArgs {
     /// Look at every locked package, not only at those that are asked for
     #[arg(long)]
     pub all: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// What to print
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: ExportFormat,
+    /// The subdir whose packages are printed, such as linux-64 [default: the lock's first]
+    #[arg(long, value_name = "SUBDIR")]
+    pub subdir: Option<Subdir>,
+}
+
+/// A format of another tool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// environment.yml with exact pins (name=version=build), for conda and mamba
+    #[default]
+    Environment,
 }
 
 /// A form to print a table in.

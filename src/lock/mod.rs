@@ -10,6 +10,7 @@ pub mod diff;
 mod error;
 mod explicit;
 mod explicit_read;
+mod export;
 mod favour;
 mod holds;
 mod outcome;

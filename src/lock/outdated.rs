@@ -9,6 +9,7 @@ use rattler_conda_types::{
 
 use super::{Error, Lock, LockSpec, LockedPackage, Manager, SubdirSpec};
 use crate::channel::{Client, Records};
+use crate::project::MergedSpec;
 
 /// A locked package of which there is a newer version, on all subdirs where that is the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +66,7 @@ async fn of_subdir(
     let row = |package: &&LockedPackage| {
         let records = available.get(package.name.as_str())?;
         let specs: Vec<MatchSpec> =
-            asked.conda.iter().filter(|spec| spec.name == package.name).flat_map(|spec| spec.match_specs()).collect();
+            asked.conda.iter().filter(|spec| spec.name == package.name).flat_map(MergedSpec::match_specs).collect();
         row(package, records, &specs)
     };
     Ok(packages.iter().filter_map(row).collect())
