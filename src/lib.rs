@@ -12,6 +12,7 @@ pub mod build;
 pub mod channel;
 pub mod cli;
 pub mod docker;
+pub mod git;
 pub mod lock;
 pub mod oci;
 pub mod pipeline;

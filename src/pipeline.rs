@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::build::base::{self, BaseImage, BaseRequest};
 use crate::build::pins::{self, Pins};
 use crate::build::{Built, native};
+use crate::lock::outdated::Outdated;
 use crate::lock::{self, Lock, LockSpec};
 use crate::oci::{self, Compression, Digest, InUse, Layout, Platform, canonical_json, layout};
 use crate::progress::Progress;
@@ -212,6 +213,17 @@ impl<'a> Session<'a> {
         Ok(Locked { image: image.name.clone(), written, packages, seconds: start.elapsed() })
     }
 
+    /// The requested packages of `image`, or `every` locked one, of which its channels have a newer version; `None` if
+    /// it is not locked.
+    ///
+    /// # Errors
+    /// When the lock cannot be read, or a channel not be had.
+    pub async fn outdated(&self, image: &ImageSpec, every: bool) -> Result<Option<Vec<Outdated>>, Error> {
+        let Some(lock) = self.existing_lock(image)? else { return Ok(None) };
+        let spec = LockSpec::of(image)?;
+        Ok(Some(lock::outdated::outdated(&spec, &lock, &self.channels(image)?, every).await?))
+    }
+
     /// Builds `image` from its lock into the layout of `choice`.
     ///
     /// # Errors
@@ -370,7 +382,11 @@ impl<'a> Session<'a> {
         self.project.root_image.as_ref() == Some(&image.name)
     }
 
-    fn existing_lock(&self, image: &ImageSpec) -> Result<Option<Lock>, Error> {
+    /// The lock of `image`, whether or not it satisfies its environment; `None` if there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn existing_lock(&self, image: &ImageSpec) -> Result<Option<Lock>, Error> {
         Ok(Lock::read(&image.lock_path())?)
     }
 

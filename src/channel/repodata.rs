@@ -45,11 +45,34 @@ impl Client {
         subdir: Subdir,
         names: impl IntoIterator<Item = PackageName>,
     ) -> Result<Records, Error> {
+        self.queried(channels, subdir, names, true).await
+    }
+
+    /// All records of `names` alone, for `subdir` and noarch.
+    ///
+    /// # Errors
+    /// As [`records`](Self::records).
+    pub async fn records_without_dependencies(
+        &self,
+        channels: &[Channel],
+        subdir: Subdir,
+        names: impl IntoIterator<Item = PackageName>,
+    ) -> Result<Records, Error> {
+        self.queried(channels, subdir, names, false).await
+    }
+
+    async fn queried(
+        &self,
+        channels: &[Channel],
+        subdir: Subdir,
+        names: impl IntoIterator<Item = PackageName>,
+        recursive: bool,
+    ) -> Result<Records, Error> {
         let specs = names.into_iter().map(|name| MatchSpec { name: name.into(), ..MatchSpec::default() });
         let query = self
             .gateway()
             .query(channels.to_vec(), [subdir, Subdir::NoArch], specs)
-            .recursive(true)
+            .recursive(recursive)
             .package_format_selection(PackageFormatSelection::Both);
         let output = query.execute().await.map_err(|error| self.repodata_error(channels, subdir, error))?;
         Ok(output.repodata)

@@ -1,15 +1,17 @@
 //! What can be typed: clap's types, and nothing that acts.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use rattler_conda_types::Subdir;
 
 use super::ui::Color;
 use crate::oci::{Compression, Platform};
+use crate::project::ChangeKind;
 use crate::settings::Given;
 
 /// Reproducible Jupyter images from conda environments.
@@ -82,6 +84,16 @@ pub enum Command {
     Build(BuildArgs),
     /// Run what was built, to prove it, and write packages.txt
     Verify(VerifyArgs),
+    /// Show what changed in locks: packages added, removed, upgraded, downgraded
+    Diff(DiffArgs),
+    /// Say which lines of environment.yml bring a package in, and by which way
+    Why(WhyArgs),
+    /// Tell in which git tag each version of a package first appeared
+    History(HistoryArgs),
+    /// List requested packages of which the channels have a newer version than the lock
+    Outdated(OutdatedArgs),
+    /// Print an image's lock in another tool's format
+    Export(ExportArgs),
     /// List the project's images
     Images,
     /// Print a completion script for a shell
@@ -99,6 +111,112 @@ pub struct LockArgs {
     /// Change nothing; fail if a lock does not satisfy its environment any more
     #[arg(long)]
     pub check: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// A git revision, OLD..NEW, or a lock file (with NEW another one) [default: HEAD]
+    #[arg(value_name = "OLD")]
+    pub old: Option<String>,
+    /// A git revision or a lock file [default: the working tree]
+    #[arg(value_name = "NEW", requires = "old")]
+    pub new: Option<String>,
+    /// Images to compare [default: all]. May be repeated
+    #[arg(long, value_name = "IMAGE", value_delimiter = ',')]
+    pub image: Vec<String>,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: Format,
+    /// Fail on changes of this kind: downgrade, removal, source, addition, upgrade or rebuild. May be repeated
+    /// [default: `deny` of esker.yml]
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    pub deny: Vec<ChangeKind>,
+    /// Let any change happen to this package, besides those in `allow` of esker.yml. May be repeated
+    #[arg(long, value_name = "PKG", value_delimiter = ',')]
+    pub allow: Vec<String>,
+}
+
+impl DiffArgs {
+    /// The two files to compare, if that is what is asked.
+    pub fn files(&self) -> Option<(&Path, &Path)> {
+        let (old, new) = (Path::new(self.old.as_ref()?), Path::new(self.new.as_ref()?));
+        (old.is_file() && new.is_file()).then_some((old, new))
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// The package
+    #[arg(value_name = "PKG")]
+    pub package: String,
+    /// Images to look into [default: all]. May be repeated
+    #[arg(long, value_name = "IMAGE", value_delimiter = ',')]
+    pub image: Vec<String>,
+    /// Only the lock of this subdir, such as linux-64
+    #[arg(long, value_name = "SUBDIR")]
+    pub subdir: Option<Subdir>,
+    /// Show every way, not the ten shortest
+    #[arg(long)]
+    pub all: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// The package
+    #[arg(value_name = "PKG")]
+    pub package: String,
+    /// Images to look into [default: all]. May be repeated
+    #[arg(long, value_name = "IMAGE", value_delimiter = ',')]
+    pub image: Vec<String>,
+    /// The subdir whose lock is read, such as linux-64 [default: the image's first]
+    #[arg(long, value_name = "SUBDIR")]
+    pub subdir: Option<Subdir>,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct OutdatedArgs {
+    /// Images to look into [default: all]
+    #[arg(value_name = "IMAGE")]
+    pub images: Vec<String>,
+    /// Look at every locked package, not only at those that are asked for
+    #[arg(long)]
+    pub all: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// What to print
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: ExportFormat,
+    /// The subdir whose packages are printed, such as linux-64 [default: the lock's first]
+    #[arg(long, value_name = "SUBDIR")]
+    pub subdir: Option<Subdir>,
+}
+
+/// A format of another tool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// environment.yml with exact pins (name=version=build), for conda and mamba
+    #[default]
+    Environment,
+}
+
+/// A form to print a table in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Columns, for a terminal
+    #[default]
+    Text,
+    /// For a pull request or a page
+    Markdown,
+    /// One document, as `--json`
+    Json,
 }
 
 #[derive(Debug, Args)]

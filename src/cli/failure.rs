@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use super::ui::Ui;
 use crate::build::{base, native, output, pins};
-use crate::{channel, docker, lock, oci, pipeline, project, registry, render, settings, verify};
+use crate::{channel, docker, git, lock, oci, pipeline, project, registry, render, settings, verify};
 
 /// What an error means to whoever ran esker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,6 +131,8 @@ from! {
     project::ParseBaseError => of_parse_base,
     pipeline::Error => of_pipeline,
     output::Error => of_output,
+    lock::Error => of_lock,
+    git::Error => of_git,
 }
 
 impl From<io::Error> for Failure {
@@ -369,6 +371,18 @@ fn of_lock(error: &lock::Error) -> Verdict {
         | E::ConflictMarker { .. }
         | E::Format { .. } => plain(Kind::Usage),
         E::Write { source, .. } => of_io(source),
+    }
+}
+
+fn of_git(error: &git::Error) -> Verdict {
+    use git::Error as E;
+    match error {
+        E::Run { .. } => hint(Kind::Environment, "install git"),
+        E::NoRepository { .. } => hint(Kind::Usage, "give `--project`, or two lock files to `esker diff`"),
+        E::UnknownRevision { .. } => {
+            hint(Kind::Usage, "check its spelling; a shallow clone may lack it: `git fetch --unshallow --tags`")
+        }
+        E::Failed { .. } => plain(Kind::Environment),
     }
 }
 

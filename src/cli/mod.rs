@@ -4,12 +4,17 @@
 
 mod args;
 mod build;
+mod diff;
+mod export;
 mod failure;
+mod history;
 mod images;
 mod lock;
 mod make;
+mod outdated;
 pub mod ui;
 mod verify;
+mod why;
 
 use std::ffi::OsString;
 use std::io;
@@ -73,6 +78,11 @@ fn in_runtime(arguments: Arguments, ui: &Ui) -> Result<ExitCode, Failure> {
 }
 
 async fn dispatch(command: Command, settings: &Settings, ui: &Ui) -> Result<ExitCode, Failure> {
+    if let Command::Diff(args) = &command
+        && let Some((old, new)) = args.files()
+    {
+        return diff::files(args, old, new, ui);
+    }
     let project = Project::open(&settings.directory)?;
     let session = Session::open(settings, &project, ui)?;
     match command {
@@ -80,6 +90,11 @@ async fn dispatch(command: Command, settings: &Settings, ui: &Ui) -> Result<Exit
         Command::Lock(args) => lock::run(&args, &session, ui).await,
         Command::Build(args) => build::run(&args, &session, ui).await,
         Command::Verify(args) => verify::run(&args, &session, ui).await,
+        Command::Diff(args) => diff::run(&args, &session, ui),
+        Command::Why(args) => why::run(&args, &session, ui),
+        Command::History(args) => history::run(&args, &session, ui),
+        Command::Outdated(args) => outdated::run(&args, &session, ui).await,
+        Command::Export(args) => export::run(&args, &session, ui),
         Command::Images => images::run(&project, ui),
         Command::Completions { .. } => unreachable!("answered before a project is needed"),
     }

@@ -21,6 +21,15 @@ const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
 const DONE: Style = AnsiColor::Green.on_default();
 
+/// What a reader should look at first.
+pub const BAD: Style = AnsiColor::Red.on_default();
+/// What is as it should be.
+pub const GOOD: Style = AnsiColor::Green.on_default();
+/// What is worth a look.
+pub const NOTABLE: Style = AnsiColor::Yellow.on_default();
+/// Anything else.
+pub const PLAIN: Style = Style::new();
+
 /// How often a long task says where it is when nobody watches a bar.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -72,14 +81,17 @@ impl Ui {
     /// # Errors
     /// When stdout cannot be written; a closed pipe is no error.
     pub fn result<T: Serialize>(&self, report: &T, human: impl FnOnce(&T) -> String) -> io::Result<()> {
-        let text = if self.json {
-            let mut json = serde_json::to_string_pretty(report)?;
-            json.push('\n');
-            json
-        } else {
-            human(report)
-        };
-        self.out(&text)
+        if self.json { self.json(report) } else { self.out(&human(report)) }
+    }
+
+    /// Prints `report` as JSON, whether or not `--json` was given.
+    ///
+    /// # Errors
+    /// When stdout cannot be written; a closed pipe is no error.
+    pub fn json<T: Serialize>(&self, report: &T) -> io::Result<()> {
+        let mut json = serde_json::to_string_pretty(report)?;
+        json.push('\n');
+        self.out(&json)
     }
 
     /// Writes `text` to stdout as it is.
@@ -92,6 +104,11 @@ impl Ui {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             other => other,
         }
+    }
+
+    /// Says that an image was left out for want of a lock.
+    pub fn note_unlocked(&self, image: &str) {
+        self.note(&format!("{image}: not locked"));
     }
 
     /// Prints a failure: the error, what caused it, and what can be done.

@@ -6,11 +6,15 @@
 
 mod conda_lock_yaml;
 mod content_hash;
+pub mod diff;
 mod error;
 mod explicit;
+mod explicit_read;
+mod export;
 mod favour;
 mod holds;
 mod outcome;
+pub mod outdated;
 mod read;
 mod record;
 mod solve;
@@ -18,12 +22,14 @@ mod solver;
 mod spec;
 mod spelling;
 mod virtual_packages;
+pub mod why;
 mod write;
 mod yaml;
 
 use std::collections::BTreeMap;
 
 use rattler_conda_types::Subdir;
+use serde::Serialize;
 use url::Url;
 
 pub use error::{Error, Failure, UnknownPackage};
@@ -32,8 +38,8 @@ pub use solve::solve;
 pub use spec::{LockSpec, SubdirSpec};
 pub use virtual_packages::VirtualPackage;
 
-/// The solved environment of one image, for all its subdirs: the content of `conda-lock.yml`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The solved environment of one image, for all its subdirs: the content of `conda-lock.yml`. The default locks nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lock {
     /// Channels as written in the environment, in order of priority.
     pub channels: Vec<LockedChannel>,
@@ -82,7 +88,8 @@ pub struct LockedPackage {
 }
 
 /// Which installer a locked package is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Manager {
     /// conda.
     Conda,

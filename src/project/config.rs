@@ -11,7 +11,7 @@ use rattler_conda_types::Subdir;
 
 use super::fields::{distinct, get};
 use super::yaml::{Document, Entry, Node, Value};
-use super::{AptPolicy, BaseReference, BaseSource, Error, Help, Mirror, Place};
+use super::{AptPolicy, BaseReference, BaseSource, ChangeKind, Denied, Error, Help, Mirror, Place};
 use crate::oci::Platform;
 
 /// The file's name.
@@ -20,7 +20,7 @@ pub(super) const FILE: &str = "esker.yml";
 /// Layers an image may have: Docker refuses more than 125, the base's counted; below 3 there is nothing to share.
 const LAYERS: std::ops::RangeInclusive<usize> = 3..=110;
 
-const PROJECT_KEYS: [&str; 12] = [
+const PROJECT_KEYS: [&str; 14] = [
     "registry",
     "base",
     "platforms",
@@ -32,6 +32,8 @@ const PROJECT_KEYS: [&str; 12] = [
     "labels",
     "apt",
     "skip-link-scripts",
+    "deny",
+    "allow",
     "images",
 ];
 const IMAGE_KEYS: [&str; 10] =
@@ -45,6 +47,7 @@ pub(super) struct Config {
     /// What images have that do not say otherwise.
     pub(super) defaults: Settings,
     pub(super) images: IndexMap<String, ImageEntry>,
+    pub(super) denied: Denied,
 }
 
 /// `root:`.
@@ -102,6 +105,10 @@ impl Config {
             root: get(fields, "root").map(root_image).transpose()?.unwrap_or_default(),
             defaults: Settings::read(fields)?,
             images: get(fields, "images").map(images).transpose()?.unwrap_or_default(),
+            denied: Denied {
+                kinds: get(fields, "deny").map(deny).transpose()?.unwrap_or_default(),
+                allow: get(fields, "allow").map(|node| names(node, "allow")).transpose()?.unwrap_or_default(),
+            },
         })
     }
 }
@@ -117,7 +124,10 @@ impl Settings {
             env: get(fields, "env").map(env).transpose()?.unwrap_or_default(),
             labels: get(fields, "labels").map(labels).transpose()?.unwrap_or_default(),
             apt: get(fields, "apt").map(apt).transpose()?,
-            skip_link_scripts: get(fields, "skip-link-scripts").map(names).transpose()?.unwrap_or_default(),
+            skip_link_scripts: get(fields, "skip-link-scripts")
+                .map(|node| names(node, "skip-link-scripts"))
+                .transpose()?
+                .unwrap_or_default(),
         })
     }
 }
@@ -258,9 +268,16 @@ fn map(
     Ok(map)
 }
 
-fn names(node: &Node) -> Result<Vec<String>, Error> {
-    let items = node.items("skip-link-scripts", "a list of package names (`[graphviz]`)")?;
-    distinct(items, "skip-link-scripts", |node| node.text("skip-link-scripts").map(str::to_owned))
+fn names(node: &Node, key: &str) -> Result<Vec<String>, Error> {
+    let items = node.items(key, "a list of package names (`[graphviz]`)")?;
+    distinct(items, key, |node| node.text(key).map(str::to_owned))
+}
+
+fn deny(node: &Node) -> Result<Vec<ChangeKind>, Error> {
+    let items = node.items("deny", "a list of changes (`[downgrade, removal]`)")?;
+    distinct(items, "deny", |node| {
+        node.text("deny")?.parse().map_err(|problem: String| node.bad_value("deny", problem))
+    })
 }
 
 #[cfg(test)]
@@ -277,7 +294,7 @@ mod tests {
             "registry: quay.io/example\nbase: {linux/amd64: 'oci:base', linux/arm64: 'rootfs:arm.tar'}\n\
              platforms: [linux/arm64, linux/amd64]\nlock-subdirs: [linux-64, linux-aarch64, osx-64]\nroot: none\n\
              mirrors:\n  https://conda.anaconda.org/: http://localhost:8080/\nlayers: 40\nenv: {A: 1}\nlabels: {a.b/c: x}\n\
-             apt: skip\nskip-link-scripts: [graphviz]\nimages:\n  a:\n  b: {}\n  c: {parent: a, platforms: [linux/amd64]}\n",
+             apt: skip\nskip-link-scripts: [graphviz]\ndeny: [downgrade, removal]\nallow: [gcsfs]\nimages:\n  a:\n  b: {}\n  c: {parent: a, platforms: [linux/amd64]}\n",
         )
         .unwrap();
         assert_eq!(config.registry.as_deref(), Some("quay.io/example"));
@@ -286,9 +303,11 @@ mod tests {
         assert_eq!(config.defaults.layers, Some(40));
         assert_eq!(config.defaults.env["A"], "1");
         assert_eq!(config.defaults.apt, Some(AptPolicy::Skip));
+        assert_eq!(config.denied.kinds, [ChangeKind::Downgrade, ChangeKind::Removal]);
+        assert_eq!(config.denied.allow, ["gcsfs"]);
         assert_eq!(config.images.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
         let parent = config.images["c"].parent.as_ref().unwrap();
-        assert_eq!((parent.value.as_str(), parent.place.to_string().as_str()), ("a", "f:16:15"));
+        assert_eq!((parent.value.as_str(), parent.place.to_string().as_str()), ("a", "f:18:15"));
         let Some(BaseSource::PerPlatform(bases)) = config.defaults.base else { panic!("a map") };
         assert_eq!(bases[&Platform::LinuxArm64].to_string(), "rootfs:arm.tar");
     }
@@ -333,6 +352,10 @@ mod tests {
             ("layers: 111", "f:1:9: `111` cannot be `layers`: write a number from 3 to 110"),
             ("layers: many", "f:1:9: `many` cannot be `layers`: write a number from 3 to 110"),
             ("layers: [1]", "f:1:9: `layers` must be a number, not a list"),
+            (
+                "deny: [downgrades]",
+                "f:1:8: `downgrades` cannot be `deny`: expected one of `downgrade`, `removal`, `source`, `addition`, `upgrade`, `rebuild`",
+            ),
             ("apt: install", "f:1:6: `install` cannot be `apt`: write `refuse` or `skip`"),
             ("env: {1A: x}", "f:1:7: `1A` cannot be `env`: names of variables have only letters, digits and `_`"),
             ("env: {A: yes}", "f:1:10: `A` must be text (put it in quotes if it is meant as such), not a boolean"),

@@ -11,6 +11,7 @@ mod error;
 mod fields;
 mod merge;
 mod resolve;
+mod review;
 mod selector;
 mod spec;
 mod text;
@@ -28,6 +29,7 @@ pub use base::{ParseBaseError, ParseMirrorError};
 pub use error::{ChannelConflict, Conflict, Error, Help};
 pub use fields::SUBDIRS;
 pub use merge::{Merged, MergedSpec, merge};
+pub use review::{ChangeKind, Denied};
 pub use spec::{SpecError, match_spec};
 
 /// A folder of images, read and checked.
@@ -41,6 +43,8 @@ pub struct Project {
     pub images: IndexMap<String, ImageSpec>,
     /// Which image's environment is the root prefix `/srv/conda` (`root:`, by default `base-image` if it exists).
     pub root_image: Option<String>,
+    /// Changes of locks that `esker diff` refuses (`deny:`, `allow:`).
+    pub denied: Denied,
 }
 
 /// One image: its own folder and all it inherits.

@@ -101,7 +101,13 @@ impl<'a> Resolver<'a> {
         if let Some(root) = root_image.as_ref().and_then(|name| images.get(name)) {
             images.values().try_for_each(|image| check_root_platforms(image, root))?;
         }
-        Ok(Project { root: self.root.to_owned(), registry: self.config.registry.clone(), images, root_image })
+        Ok(Project {
+            root: self.root.to_owned(),
+            registry: self.config.registry.clone(),
+            images,
+            root_image,
+            denied: self.config.denied.clone(),
+        })
     }
 
     fn root_image(&self) -> Result<Option<String>, Error> {
