@@ -22,7 +22,6 @@ const TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Why the Docker engine did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// No engine answers.
     #[error("the Docker engine cannot be reached")]

@@ -80,3 +80,14 @@ fn values_import_no_stage() {
 fn stages_do_not_put_themselves_in_order() {
     assert_none(&offenders(&["crate::cli", "crate::pipeline"], &["cli", "pipeline.rs", "main.rs"]));
 }
+
+#[test]
+fn the_contract_lists_every_check() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/contract.md")).unwrap();
+    for check in esker::verify::checks::ALL {
+        let row = format!("| `{}` | {} |", check.name, check.why);
+        assert!(text.contains(&row), "docs/contract.md lacks the line:\n{row}");
+    }
+    let listed = text.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(listed, esker::verify::checks::ALL.len(), "docs/contract.md lists a check that is not there");
+}

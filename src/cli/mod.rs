@@ -1,6 +1,6 @@
 //! The command line: arguments in, stages in order, a report out.
 //!
-//! One file a command; [`ui`] prints, [`failure`] turns errors into messages, hints and exit codes.
+//! One file a command; [`ui`] prints, `failure` turns errors into messages, hints and exit codes.
 
 mod args;
 mod build;

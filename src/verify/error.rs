@@ -9,7 +9,6 @@ use crate::oci::Platform;
 
 /// Why an image could not be verified.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// The image cannot be read from its layout.
     #[error(transparent)]

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 /// Why an image could not be run.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// The kernel or its administrator forbids what the embedded runner needs.
     #[error("containers are not permitted here: cannot {step}{}", because(*.why))]

@@ -1,6 +1,6 @@
 //! The embedded runner: containers from nothing but the kernel, as root and as an ordinary user.
 //!
-//! esker runs itself twice ([`outer`], [`inner`]) under a hidden subcommand and talks to the first by socket. User
+//! esker runs itself twice (`outer`, `inner`) under a hidden subcommand and talks to the first by socket. User
 //! (unless root), mount, PID, IPC and UTS namespaces are always new; the network namespace is new, and empty, unless
 //! a server must be reached. There are no cgroups: a container is limited by its time alone.
 //!

@@ -50,8 +50,15 @@ fn mount_root(spec: &Spec) -> Result<(), Failure> {
     match mount(Some("overlay"), MERGED, Some("overlay"), flags, Some(options.as_str())) {
         // No overlay for ordinary users before Linux 5.11, none at all on some kernels: the tree is shared, then.
         Err(Errno::EPERM | Errno::EINVAL | Errno::ENODEV) => {
-            let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
-            mount(Some("rootfs"), MERGED, None::<&str>, flags, None::<&str>).step("mount the image's files")
+            mount(Some("rootfs"), MERGED, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+                .step("mount the image's files")?;
+            // The kernel takes these from a second call only. Where nobody is root there are no devices to fear, and
+            // the mount's own flags may be locked.
+            if spec.privilege == Privilege::User {
+                return Ok(());
+            }
+            let flags = flags | MsFlags::MS_BIND | MsFlags::MS_REMOUNT;
+            mount(None::<&str>, MERGED, None::<&str>, flags, None::<&str>).step("forbid devices in the image's files")
         }
         result => result.step("mount an overlay over the image's files"),
     }
