@@ -36,7 +36,6 @@ test: real  ## Run all tests
 	sort -u target/skipped | sed 's/^/  skipped: /'; \
 	echo "$$(sed 's/: .*//' target/skipped | sort -u | wc -l) tests skipped"; \
 	exit $$status
-	cargo test --locked --doc
 
 lint:  ## Check formatting, lints, licences
 	cargo fmt --check
