@@ -117,7 +117,12 @@ impl<W: Write> HashingWriter<W> {
         Self { inner, hasher: Sha256::new(), written: 0 }
     }
 
-    /// Bytes written so far.
+    /// Hashes `bytes` as if they had been written: the digest of a whole while only its middle is being made.
+    pub fn only_hash(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+    }
+
+    /// Bytes written so far; what was [only hashed](Self::only_hash) is not counted.
     pub const fn written(&self) -> u64 {
         self.written
     }
@@ -146,6 +151,16 @@ mod tests {
     use super::*;
 
     const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn hashes_around_what_it_writes() {
+        let mut writer = HashingWriter::new(Vec::new());
+        writer.only_hash(b"before ");
+        writer.write_all(b"middle").unwrap();
+        writer.only_hash(b" after");
+        let (inner, digest, written) = writer.finish();
+        assert_eq!((inner.as_slice(), digest, written), (&b"middle"[..], Digest::of(b"before middle after"), 6));
+    }
 
     #[test]
     fn prints_and_parses_the_same() {

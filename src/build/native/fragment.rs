@@ -22,7 +22,6 @@ use super::prefix::{PlannedPackage, check_identity};
 use super::pyc::Compiler;
 use super::python::Python;
 use super::store::{self, Store};
-use super::tee::Tee;
 use super::work::{Budget, Cancel};
 use crate::oci::digest::HashingWriter;
 use crate::oci::tar::END;
@@ -127,7 +126,7 @@ impl Fragment {
         let path = workshop.store.path(KIND, &self.key);
         let buffered = HashingWriter::new(BufWriter::with_capacity(1 << 17, file));
         let encoder = target.compression.encoder(buffered).map_err(Error::write(&path))?;
-        let mut sink = Tee::new(encoder);
+        let mut sink = HashingWriter::new(encoder);
         sink.only_hash(&layer::directories(&target.prefix, &directories, self.planned.timestamp));
         let out = PartWriter::new(sink, path.clone(), &target.prefix, info.timestamp);
 

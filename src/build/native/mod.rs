@@ -37,7 +37,6 @@ mod python;
 mod record;
 mod store;
 mod system;
-mod tee;
 mod work;
 
 use std::collections::BTreeMap;
