@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 use crate::build::base::{self, BaseImage, BaseRequest};
 use crate::build::pins::{self, Pins};
 use crate::build::{Built, native};
+use crate::lock::diff::LockDiff;
 use crate::lock::outdated::Outdated;
-use crate::lock::{self, Lock, LockSpec};
+use crate::lock::{self, HeldBack, Lock, LockSpec, Relock, Relocked};
 use crate::oci::{self, Compression, Digest, InUse, Layout, Platform, canonical_json, layout};
 use crate::progress::Progress;
-use crate::project::{self, BaseReference, BaseSource, ImageSpec, Project};
+use crate::project::{self, BaseReference, BaseSource, Cutoff, ImageSpec, Project, RelockPolicy};
 use crate::settings::Settings;
 use crate::verify::{self, Report, RuntimeKind, Selection, Verification};
 use crate::{channel, registry, render};
@@ -124,9 +125,28 @@ pub struct Locked {
     pub written: Vec<PathBuf>,
     /// Number of packages by subdir.
     pub packages: BTreeMap<String, usize>,
+    /// What changed in the lock there was; `None` if there was none.
+    pub changes: Option<LockDiff>,
+    /// What was to be updated and is not the newest that the environment allows.
+    pub held: Vec<HeldBack>,
     /// Seconds it took.
     #[serde(serialize_with = "as_seconds")]
     pub seconds: Duration,
+}
+
+/// How to lock. The default makes only locks that do not hold any more.
+#[derive(Clone, Debug, Default)]
+pub struct LockChoice {
+    /// Lock anew, also where the lock holds, as this says or as the project does.
+    pub anew: Option<Option<RelockPolicy>>,
+    /// Packages to bring to their newest versions.
+    pub update: Vec<String>,
+    /// Whether all that those depend on may move with them.
+    pub recursive: bool,
+    /// Whether another build of the same version is reason enough to move.
+    pub rebuilds: bool,
+    /// What was published later does not count, instead of the project's `min-age`.
+    pub cutoff: Option<Cutoff>,
 }
 
 /// How to build.
@@ -169,6 +189,13 @@ struct Stamp {
     report: Report,
 }
 
+impl LockChoice {
+    /// Whether a package that is to be updated is locked or asked for there.
+    pub fn concerns(&self, spec: &LockSpec, lock: &Lock) -> bool {
+        self.update.iter().any(|name| spec.asks_for(name) || lock.packages.iter().any(|package| package.name == *name))
+    }
+}
+
 impl<'a> Session<'a> {
     /// Makes the clients that stages share.
     ///
@@ -194,23 +221,55 @@ impl<'a> Session<'a> {
         })?)
     }
 
-    /// Brings the lock of `image` up to date, and leaves it alone where it holds.
+    /// Brings the lock of `image` up to date. Where it holds and `choice` asks for nothing, it is left alone.
     ///
     /// # Errors
     /// When there is no solution, or a channel cannot be had.
-    pub async fn lock(&self, image: &ImageSpec) -> Result<Locked, Error> {
+    pub async fn lock(&self, image: &ImageSpec, choice: &LockChoice) -> Result<Locked, Error> {
         let start = Instant::now();
         let spec = LockSpec::of(image)?;
         let existing = self.existing_lock(image)?;
         let holds = existing.as_ref().is_some_and(|lock| lock::holds(&spec, lock).is_empty());
-        let lock = match existing {
-            Some(lock) if holds => lock,
-            existing => lock::solve(&spec, existing.as_ref(), &self.channels(image)?, self.progress).await?,
+        let asked = choice.anew.is_some() || existing.as_ref().is_some_and(|lock| choice.concerns(&spec, lock));
+        let (lock, changes, held) = match existing {
+            Some(lock) if holds && !asked => (lock, Some(LockDiff::default()), Vec::new()),
+            existing => {
+                let Relocked { lock, held } = self.relock(image, &spec, existing.as_ref(), choice).await?;
+                let changes = existing.as_ref().map(|existing| LockDiff::between(existing, &lock));
+                (lock, changes, held)
+            }
         };
         let written = lock.write(image)?;
         let packages = lock.subdirs.iter().map(|s| (s.to_string(), lock.packages_for(*s).count())).collect();
         let written = written.iter().map(|path| self.relative(path)).collect();
-        Ok(Locked { image: image.name.clone(), written, packages, seconds: start.elapsed() })
+        Ok(Locked { image: image.name.clone(), written, packages, changes, held, seconds: start.elapsed() })
+    }
+
+    async fn relock(
+        &self,
+        image: &ImageSpec,
+        spec: &LockSpec,
+        existing: Option<&Lock>,
+        choice: &LockChoice,
+    ) -> Result<Relocked, Error> {
+        let relocking = &image.relocking;
+        let parent = image.parent.as_ref().filter(|_| relocking.prefer_parent);
+        let parent = parent.and_then(|parent| self.project.images.get(parent));
+        let like = parent.map(|parent| self.existing_lock(parent)).transpose()?.flatten();
+        let min_age = relocking.min_age.map(|age| Cutoff::of_age(age, self.settings.now));
+        let how = Relock {
+            existing,
+            like: like.as_ref(),
+            // A lock that merely does not hold any more asks for nobody's news.
+            policy: choice.anew.map_or(RelockPolicy::Minimal, |policy| policy.unwrap_or(relocking.policy)),
+            rebuilds: choice.rebuilds,
+            update: &choice.update,
+            recursive: choice.recursive,
+            refresh: &relocking.refresh,
+            cutoff: choice.cutoff.or(min_age),
+            cutoff_exempt: &relocking.min_age_exempt,
+        };
+        Ok(lock::relock(spec, &how, &self.channels(image)?, self.progress).await?)
     }
 
     /// The requested packages of `image`, or `every` locked one, of which its channels have a newer version; `None` if

@@ -22,6 +22,8 @@ pub struct Settings {
     pub offline: bool,
     /// Threads for hashing, compressing and compiling.
     pub jobs: usize,
+    /// The time it is; ages of packages are counted from it.
+    pub now: jiff::Timestamp,
     /// The time images say they were created at, in seconds since 1970, instead of their newest package's.
     pub source_date_epoch: Option<u64>,
     /// Files with channel and registry credentials.
@@ -109,6 +111,7 @@ impl Settings {
             mirrors,
             offline: given.offline,
             jobs: given.jobs.map_or(cores, NonZeroUsize::get),
+            now: jiff::Timestamp::now(),
             source_date_epoch: source_date_epoch()?,
             credentials: Credentials::find(home.as_deref()),
         })

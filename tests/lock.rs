@@ -8,7 +8,7 @@ use common::{CONDA_FORGE, Fault, Pkg, Server, TinyChannel};
 use esker::channel::{Client, Options};
 use esker::lock::{Error, Lock, LockSpec, Stale, holds, solve};
 use esker::progress::Silent;
-use esker::project::{AptPolicy, Environment, ImageSpec, VirtualPackages};
+use esker::project::{AptPolicy, Environment, ImageSpec, Relocking, VirtualPackages};
 use indexmap::IndexMap;
 use rattler_conda_types::Subdir;
 
@@ -57,6 +57,7 @@ impl World {
             apt: AptPolicy::Skip,
             skip_link_scripts: vec![],
             layers: 80,
+            relocking: Relocking::default(),
         }
     }
 

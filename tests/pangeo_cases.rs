@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use esker::channel::{Client, Options};
 use esker::lock::{Lock, LockSpec, holds, solve};
 use esker::progress::Silent;
-use esker::project::{AptPolicy, Environment, ImageSpec, Mirror, VirtualPackages};
+use esker::project::{AptPolicy, Environment, ImageSpec, Mirror, Relocking, VirtualPackages};
 use rattler_conda_types::Subdir;
 use skip::skipped;
 
@@ -84,6 +84,7 @@ fn image(folder: &Path, subdirs: &[Subdir]) -> ImageSpec {
         apt: AptPolicy::Skip,
         skip_link_scripts: vec![],
         layers: 80,
+        relocking: Relocking::default(),
     }
 }
 

@@ -11,7 +11,7 @@ use rattler_conda_types::Subdir;
 
 use super::ui::Color;
 use crate::oci::{Compression, Platform};
-use crate::project::ChangeKind;
+use crate::project::{ChangeKind, RelockPolicy};
 use crate::settings::Given;
 
 /// Reproducible Jupyter images from conda environments.
@@ -109,8 +109,27 @@ pub struct LockArgs {
     #[arg(value_name = "IMAGE")]
     pub images: Vec<String>,
     /// Change nothing; fail if a lock does not satisfy its environment any more
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["update", "relock", "fresh", "exclude_newer"])]
     pub check: bool,
+    /// Bring this package to its newest version, others only as it needs; say why where it cannot. May be repeated
+    #[arg(short, long, value_name = "PKG", value_delimiter = ',')]
+    pub update: Vec<String>,
+    /// With --update: let everything that those packages depend on move with them
+    #[arg(long, requires = "update")]
+    pub recursive: bool,
+    /// Lock anew, also where the lock holds, and move as much as this [default: `relock` of esker.yml]
+    #[arg(long, value_name = "POLICY", num_args = 0..=1, require_equals = true)]
+    pub relock: Option<Option<RelockPolicy>>,
+    /// Lock anew with the newest version of every package: the same as --relock=fresh
+    #[arg(long, conflicts_with = "relock")]
+    pub fresh: bool,
+    /// Where packages may move, let other builds of the same version be reason enough
+    #[arg(long)]
+    pub rebuilds: bool,
+    /// Leave out what was published later than a date, a time or an age ago, such as 2026-01-31 or "7 days"; what is
+    /// locked may stay [default: `min-age` of esker.yml]
+    #[arg(long, value_name = "WHEN")]
+    pub exclude_newer: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,8 @@
 
 mod text;
 
+pub use text::text;
+
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -162,7 +164,7 @@ fn report(
     match args.format {
         Format::Json => ui.json(&report)?,
         Format::Markdown => ui.result(&report, |report| markdown(&report.images, LIMIT))?,
-        Format::Text => ui.result(&report, |report| text::text(&report.images))?,
+        Format::Text => ui.result(&report, |report| text(&report.images))?,
     }
     if report.denied.is_empty() {
         return Ok(ExitCode::SUCCESS);

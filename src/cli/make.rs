@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::lock;
 use super::ui::{Ui, bytes};
 use super::verify;
-use crate::pipeline::{Locked, Session};
+use crate::pipeline::{LockChoice, Locked, Session};
 use crate::progress::Progress;
 use crate::project::ImageSpec;
 use crate::verify::{PlatformReport, Report};
@@ -64,9 +64,9 @@ pub async fn run(args: &MakeArgs, session: &Session<'_>, ui: &Ui) -> Result<Exit
 
 async fn make(image: &ImageSpec, args: &MakeArgs, session: &Session<'_>, ui: &Ui) -> Result<Made, Failure> {
     if let Some(root) = session.root_of(image) {
-        note_lock(&session.lock(root).await?, ui);
+        note_lock(&session.lock(root, &LockChoice::default()).await?, ui);
     }
-    let locked = session.lock(image).await?;
+    let locked = session.lock(image, &LockChoice::default()).await?;
     note_lock(&locked, ui);
     let built = build::build(image, &args.build, session, ui).await?;
     let verified = prove(image, &built, &args.verify, session, ui).await?;

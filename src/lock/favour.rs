@@ -1,75 +1,91 @@
-//! Which records a solve should keep: those of the lock before, as far as channels still offer them.
+//! Records that may be installed, by name, and which of them a lock has.
 //!
 //! A favoured record is taken by the solver even if it is gone from its channel, listed as removed, or shadowed by a
 //! channel of higher priority. So each is looked up among the live ones first; a lock's own words are never turned into
 //! a record, as they lack `constrains` and more.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use rattler_conda_types::{RepoDataRecord, Subdir};
+use rattler_conda_types::{MatchSpec, Matches, PackageName, RepoDataRecord, Subdir};
 use rattler_repodata_gateway::RepoData;
 
 use super::{Error, Lock, LockedPackage, Manager};
 use crate::channel::Records;
 
-/// What of a lock can be kept.
+/// One record a name.
+pub(super) type Picks = BTreeMap<PackageName, Arc<RepoDataRecord>>;
+
+/// What of a lock is still to be had.
 #[derive(Default)]
-pub(super) struct Favoured {
-    /// Live records to prefer.
-    pub records: Vec<Arc<RepoDataRecord>>,
-    /// Locked packages that no channel offers any more.
+pub(super) struct Locked {
+    /// The live records.
+    pub picks: Picks,
+    /// Packages, as `name version`, that no channel offers any more.
     pub gone: Vec<String>,
 }
 
-/// Finds the packages that `lock` has for `subdir` among `records`: by URL, else by name, version and build.
-///
-/// # Errors
-/// [`Error::HashChanged`] if one has another hash there.
-pub(super) fn favoured(lock: &Lock, subdir: Subdir, records: &Records) -> Result<Favoured, Error> {
-    let live = Live::new(records);
-    let mut favoured = Favoured::default();
-    for package in lock.packages_for(subdir).filter(|package| package.manager == Manager::Conda) {
-        match live.find(package) {
-            Some(record) => {
-                check_hash(package, record)?;
-                favoured.records.push(Arc::clone(record));
-            }
-            // Not asked for any more is not gone.
-            None if live.knows(&package.name) => {
-                favoured.gone.push(format!("{} {}", package.name, package.version));
-            }
-            None => {}
-        }
-    }
-    Ok(favoured)
-}
-
 /// Records that strict channel priority allows, by name.
-struct Live<'a> {
-    by_name: HashMap<&'a str, (Option<&'a str>, Vec<&'a Arc<RepoDataRecord>>)>,
+pub(super) struct Live<'a> {
+    by_name: HashMap<&'a str, Vec<&'a Arc<RepoDataRecord>>>,
 }
 
 impl<'a> Live<'a> {
-    fn new(records: &'a Records) -> Self {
-        let mut by_name: HashMap<&str, (Option<&str>, Vec<_>)> = HashMap::new();
+    /// Of each name the records of the first channel that has it; where `specs` name a channel, those of that one.
+    pub fn new(records: &'a Records, specs: &[MatchSpec]) -> Self {
+        let chosen = specs.iter().filter_map(|spec| Some((spec.name.as_exact()?.as_normalized(), spec.channel.as_ref()?)));
+        let chosen: HashMap<&str, String> = chosen.map(|(name, channel)| (name, channel.canonical_name())).collect();
+        let mut first: HashMap<&str, Option<&str>> = HashMap::new();
+        let mut by_name: HashMap<&str, Vec<_>> = HashMap::new();
         for record in records.iter().flat_map(RepoData::iter_arc) {
             let channel = record.channel.as_deref();
             let name = record.package_record.name.as_normalized();
-            let (first, found) = by_name.entry(name).or_insert_with(|| (channel, Vec::new()));
-            if *first == channel {
+            let first = *first.entry(name).or_insert(channel);
+            let wanted = chosen.get(name).map_or(first, |channel| Some(channel.as_str()));
+            let found = by_name.entry(name).or_default();
+            if wanted == channel {
                 found.push(record);
             }
         }
         Self { by_name }
     }
 
-    fn knows(&self, name: &str) -> bool {
-        self.by_name.contains_key(name)
+    /// Finds the packages that `lock` has for `subdir`: by URL, else by name, version and build.
+    ///
+    /// # Errors
+    /// [`Error::HashChanged`] if one has another hash now.
+    pub fn locked(&self, lock: &Lock, subdir: Subdir) -> Result<Locked, Error> {
+        let mut locked = Locked::default();
+        for package in lock.packages_for(subdir).filter(|package| package.manager == Manager::Conda) {
+            match self.find(package) {
+                Some(record) => {
+                    check_hash(package, record)?;
+                    locked.picks.insert(record.package_record.name.clone(), Arc::clone(record));
+                }
+                // Not asked for any more is not gone.
+                None if self.by_name.contains_key(package.name.as_str()) => {
+                    locked.gone.push(format!("{} {}", package.name, package.version));
+                }
+                None => {}
+            }
+        }
+        Ok(locked)
+    }
+
+    /// The record of the highest version that all of `specs` for `name` and `allowed` let pass.
+    pub fn newest(
+        &self,
+        name: &PackageName,
+        specs: &[MatchSpec],
+        allowed: impl Fn(&RepoDataRecord) -> bool,
+    ) -> Option<&'a Arc<RepoDataRecord>> {
+        let records = self.by_name.get(name.as_normalized())?.iter().copied();
+        let fits = |record: &&Arc<RepoDataRecord>| matches_all(specs, record) && allowed(record);
+        records.filter(fits).max_by(|a, b| a.package_record.version.cmp(&b.package_record.version))
     }
 
     fn find(&self, package: &LockedPackage) -> Option<&'a Arc<RepoDataRecord>> {
-        let (_, records) = self.by_name.get(package.name.as_str())?;
+        let records = self.by_name.get(package.name.as_str())?;
         let is_twin = |record: &&&Arc<RepoDataRecord>| {
             record.package_record.version.as_str() == package.version
                 && Some(record.package_record.build.as_str()) == package.build()
@@ -77,6 +93,12 @@ impl<'a> Live<'a> {
         let by_url = records.iter().find(|record| record.url == package.url);
         by_url.or_else(|| records.iter().find(is_twin)).copied()
     }
+}
+
+/// Whether `record` is one that all of `specs` for its name allow.
+pub(super) fn matches_all(specs: &[MatchSpec], record: &RepoDataRecord) -> bool {
+    let name = &record.package_record.name;
+    specs.iter().filter(|spec| spec.name.as_exact() == Some(name)).all(|spec| spec.matches(record))
 }
 
 fn check_hash(package: &LockedPackage, record: &RepoDataRecord) -> Result<(), Error> {

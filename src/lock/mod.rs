@@ -13,10 +13,12 @@ mod explicit_read;
 mod export;
 mod favour;
 mod holds;
+mod movement;
 mod outcome;
 pub mod outdated;
 mod read;
 mod record;
+mod relock;
 mod solve;
 mod solver;
 mod spec;
@@ -34,7 +36,8 @@ use url::Url;
 
 pub use error::{Error, Failure, UnknownPackage};
 pub use holds::{Stale, holds};
-pub use solve::solve;
+pub use relock::{HeldBack, Relock};
+pub use solve::{Relocked, relock, solve};
 pub use spec::{LockSpec, SubdirSpec};
 pub use virtual_packages::VirtualPackage;
 

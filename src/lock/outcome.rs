@@ -4,17 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rattler_conda_types::{Channel, Subdir};
 
+use super::movement::Held;
 use super::{Error, Failure, LockSpec, LockedPackage, SubdirSpec, UnknownPackage};
 use crate::channel::Client;
 
 /// What became of one subdir.
 pub(super) enum Outcome {
-    /// Its packages.
-    Solved(Vec<LockedPackage>),
+    /// Its packages, and what of them could not be brought to its newest version.
+    Solved { packages: Vec<LockedPackage>, held: Vec<Held> },
     /// Names that no channel has.
     Unknown(BTreeSet<String>),
     /// The solver's explanation.
     Unsolvable(String),
+}
+
+/// The packages of all subdirs.
+pub(super) struct Collected {
+    pub packages: Vec<LockedPackage>,
+    pub held: Vec<(Subdir, Held)>,
 }
 
 /// Puts the subdirs' packages together, or their failures.
@@ -23,7 +30,7 @@ pub(super) async fn collect(
     outcomes: Vec<Outcome>,
     channels: &[Channel],
     client: &Client,
-) -> Result<Vec<LockedPackage>, Error> {
+) -> Result<Collected, Error> {
     let unknown: Vec<&BTreeSet<String>> = outcomes
         .iter()
         .filter_map(|outcome| if let Outcome::Unknown(names) = outcome { Some(names) } else { None })
@@ -37,11 +44,13 @@ pub(super) async fn collect(
     if !nowhere.is_empty() {
         return Err(unknown_packages(spec, &nowhere, channels, client).await);
     }
-    let (mut packages, mut failures) = (Vec::new(), Vec::new());
+    let mut failures = Vec::new();
+    let mut all = Collected { packages: Vec::new(), held: Vec::new() };
     for (subdir, outcome) in spec.subdirs.iter().zip(outcomes) {
         let explanation = match outcome {
-            Outcome::Solved(solved) => {
-                packages.extend(solved);
+            Outcome::Solved { packages, held } => {
+                all.packages.extend(packages);
+                all.held.extend(held.into_iter().map(|held| (subdir.subdir, held)));
                 continue;
             }
             Outcome::Unknown(names) => missing_here(subdir, &names),
@@ -49,7 +58,7 @@ pub(super) async fn collect(
         };
         failures.push(Failure { subdir: subdir.subdir, explanation });
     }
-    if failures.is_empty() { Ok(packages) } else { Err(Error::Unsolvable { image: spec.image.clone(), failures }) }
+    if failures.is_empty() { Ok(all) } else { Err(Error::Unsolvable { image: spec.image.clone(), failures }) }
 }
 
 fn missing_here(spec: &SubdirSpec, names: &BTreeSet<String>) -> String {

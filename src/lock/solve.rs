@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::future;
-use rattler_conda_types::{Channel, MatchSpec, PackageName, PackageRecord, RepoDataRecord};
+use rattler_conda_types::{Channel, MatchSpec, PackageName, PackageRecord, RepoDataRecord, Subdir};
 use rattler_solve::{CancellationToken, SolveError};
 
-use super::favour::{Favoured, favoured};
+use super::favour::{Live, Picks};
 use super::holds::{pip_name, satisfies, unanswered_pip};
-use super::outcome::{Outcome, collect};
+use super::movement::{Held, Moved, Movement, Wanted};
+use super::outcome::{Collected, Outcome, collect};
 use super::solver::{CancelOnDrop, Question};
-use super::{Error, Lock, LockSpec, LockedChannel, LockedPackage, Manager, SubdirSpec, VirtualPackage};
+use super::{
+    Error, HeldBack, Lock, LockSpec, LockedChannel, LockedPackage, Manager, Relock, SubdirSpec, VirtualPackage,
+};
 use crate::channel::{Client, Records};
 use crate::progress::{Progress, Task, Unit};
 
@@ -28,17 +31,39 @@ pub async fn solve(
     client: &Client,
     progress: &dyn Progress,
 ) -> Result<Lock, Error> {
+    Ok(relock(spec, &Relock { existing, ..Relock::default() }, client, progress).await?.lock)
+}
+
+/// A lock made anew.
+#[derive(Clone, Debug)]
+pub struct Relocked {
+    /// The lock.
+    pub lock: Lock,
+    /// Packages that were to be updated and could not, all the way.
+    pub held: Vec<HeldBack>,
+}
+
+/// Solves `spec` for every subdir and moves what `how` asks for; [`solve`] is this with nothing to move.
+///
+/// # Errors
+/// As [`solve`].
+pub async fn relock(
+    spec: &LockSpec,
+    how: &Relock<'_>,
+    client: &Client,
+    progress: &dyn Progress,
+) -> Result<Relocked, Error> {
     let channels = spec.resolved_channels()?;
     let label = format!("solving {}", spec.image);
     let task = Task::start(progress, &label, Some(spec.subdirs.len() as u64), Unit::Count);
     let solves = spec.subdirs.iter().map(|subdir| async {
-        let solve = SubdirSolve { image: &spec.image, spec: subdir, existing, client, progress };
+        let solve = SubdirSolve { image: &spec.image, spec: subdir, how, client, progress };
         let outcome = solve.run(&channels).await?;
         task.advance(1);
         Ok::<_, Error>(outcome)
     });
     let outcomes = future::join_all(solves).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let packages = collect(spec, outcomes, &channels, client).await?;
+    let Collected { packages, held } = collect(spec, outcomes, &channels, client).await?;
     let channel = |url: &String| LockedChannel { url: url.clone(), used_env_vars: Vec::new() };
     let mut lock = Lock {
         channels: spec.channels.iter().map(channel).collect(),
@@ -48,14 +73,30 @@ pub async fn solve(
         packages,
     };
     lock.sort();
-    Ok(lock)
+    Ok(Relocked { lock, held: together(held) })
+}
+
+/// What was held back, the same on several subdirs together.
+fn together(held: Vec<(Subdir, Held)>) -> Vec<HeldBack> {
+    let mut together: Vec<HeldBack> = Vec::new();
+    for (subdir, Held { name, version, newest, reason }) in held {
+        let name = name.as_normalized().to_owned();
+        let same = together.iter_mut().find(|other| {
+            (&other.name, &other.version, &other.newest, &other.reason) == (&name, &version, &newest, &reason)
+        });
+        match same {
+            Some(other) => other.subdirs.push(subdir.to_string()),
+            None => together.push(HeldBack { name, version, newest, subdirs: vec![subdir.to_string()], reason }),
+        }
+    }
+    together
 }
 
 /// One subdir to be solved.
 struct SubdirSolve<'a> {
     image: &'a str,
     spec: &'a SubdirSpec,
-    existing: Option<&'a Lock>,
+    how: &'a Relock<'a>,
     client: &'a Client,
     progress: &'a dyn Progress,
 }
@@ -71,8 +112,8 @@ impl SubdirSolve<'_> {
         if !unknown.is_empty() {
             return Ok(Outcome::Unknown(unknown));
         }
-        let solution = match self.solution(records).await? {
-            Ok(solution) => solution,
+        let (solution, held) = match self.solution(records).await? {
+            Ok(Moved { picks, held }) => (picks.into_values().map(Arc::unwrap_or_clone).collect::<Vec<_>>(), held),
             Err(explanation) => return Ok(Outcome::Unsolvable(explanation)),
         };
         self.check_pip_fits(&pip, &solution)?;
@@ -82,7 +123,7 @@ impl SubdirSolve<'_> {
             packages.push(LockedPackage::of(record, self.spec.subdir, category, self.client).await?);
         }
         packages.extend(pip);
-        Ok(Outcome::Solved(packages))
+        Ok(Outcome::Solved { packages, held })
     }
 
     /// A channel without a subdir is empty to the gateway; silence about that would pass for a real answer.
@@ -106,25 +147,39 @@ impl SubdirSolve<'_> {
     }
 
     /// Runs the solver, on a thread of its own. The inner error is its explanation of why there is no solution.
-    async fn solution(&self, records: Arc<Records>) -> Result<Result<Vec<RepoDataRecord>, String>, Error> {
-        let keep = match self.existing {
-            Some(lock) => favoured(lock, self.spec.subdir, &records)?,
-            None => Favoured::default(),
-        };
-        for gone in &keep.gone {
-            self.progress.note(&format!("`{gone}` is no longer offered for {}", self.spec.subdir));
-        }
+    async fn solution(&self, records: Arc<Records>) -> Result<Result<Moved, String>, Error> {
+        let cancel = CancelOnDrop(CancellationToken::new());
         let question = Question {
-            records,
-            keep: keep.records,
             specs: self.ordered_specs(),
             virtual_packages: self.spec.virtual_packages.iter().filter_map(VirtualPackage::generic).collect(),
+            excluded: self.how.excluded(&records),
+            records: Arc::clone(&records),
+            cancel: cancel.0.clone(),
         };
-        let cancel = CancelOnDrop(CancellationToken::new());
-        let token = cancel.0.clone();
-        let run = move || question.answer(&token).map(|records| (validated(&records), records));
+        let live = Live::new(&records, &question.specs);
+        let of_lock = |lock: Option<&Lock>| lock.map(|lock| live.locked(lock, self.spec.subdir)).transpose();
+        let locked = of_lock(self.how.existing)?.unwrap_or_default();
+        for gone in &locked.gone {
+            self.progress.note(&format!("`{gone}` is no longer offered for {}", self.spec.subdir));
+        }
+        let preferred = of_lock(self.how.like)?.unwrap_or_default();
+        let wanted = Wanted {
+            locked: locked.picks,
+            preferred: preferred.picks,
+            policy: self.how.policy,
+            rebuilds: self.how.rebuilds,
+            update: self.how.update_names(),
+            along: self.how.along(self.spec.subdir),
+            refresh: self.how.refresh_names(),
+        };
+        drop(live);
+        let run = move || {
+            let live = Live::new(&records, &question.specs);
+            let moved = Movement { question: &question, live: &live, wanted: &wanted }.answer()?;
+            Ok((validated(&moved.picks), moved))
+        };
         match tokio::task::spawn_blocking(run).await.map_err(|panic| self.solver_error(panic.to_string()))? {
-            Ok((Ok(()), solution)) => Ok(Ok(solution)),
+            Ok((Ok(()), moved)) => Ok(Ok(moved)),
             Ok((Err(reason), _)) => Err(self.solver_error(reason)),
             Err(SolveError::Unsolvable(reasons)) => Ok(Err(reasons.join("\n"))),
             Err(error) => Err(self.solver_error(error.to_string())),
@@ -164,7 +219,7 @@ impl SubdirSolve<'_> {
         if self.spec.pip.is_empty() {
             return Ok(Vec::new());
         }
-        let locked = self.existing.into_iter().flat_map(|lock| lock.packages_for(self.spec.subdir));
+        let locked = self.how.existing.into_iter().flat_map(|lock| lock.packages_for(self.spec.subdir));
         let pip: BTreeMap<String, &LockedPackage> = locked
             .filter(|package| package.manager == Manager::Pip)
             .map(|package| (pip_name(&package.name), package))
@@ -191,7 +246,7 @@ impl SubdirSolve<'_> {
 
     /// The conda package that the lock before has of this name.
     fn locked(&self, name: &str) -> Option<&LockedPackage> {
-        let mut packages = self.existing.into_iter().flat_map(|lock| lock.packages_for(self.spec.subdir));
+        let mut packages = self.how.existing.into_iter().flat_map(|lock| lock.packages_for(self.spec.subdir));
         packages.find(|package| package.manager == Manager::Conda && package.name == name)
     }
 
@@ -202,7 +257,7 @@ impl SubdirSolve<'_> {
 }
 
 /// Whether every requirement and constraint among `records` is met: the solver is trusted, and checked.
-fn validated(records: &[RepoDataRecord]) -> Result<(), String> {
-    let records: Vec<&PackageRecord> = records.iter().map(|record| &record.package_record).collect();
+fn validated(picks: &Picks) -> Result<(), String> {
+    let records: Vec<&PackageRecord> = picks.values().map(|record| &record.package_record).collect();
     PackageRecord::validate(records).map_err(|error| error.to_string())
 }

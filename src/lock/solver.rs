@@ -1,23 +1,39 @@
-//! rattler's solver: one question, put twice where there is a lock to keep.
+//! rattler's solver, asked about one subdir as often as it takes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, RepoDataRecord};
+use rattler_conda_types::{GenericVirtualPackage, MatchSpec, RepoDataRecord};
 use rattler_solve::resolvo::Solver;
 use rattler_solve::{CancellationToken, ChannelPriority, SolveError, SolveStrategy, SolverImpl, SolverTask};
+use url::Url;
 
+use super::favour::Picks;
 use crate::channel::Records;
 
-/// What the solver is asked.
+/// What is the same each time the solver is asked.
 pub(super) struct Question {
     /// All that is available.
     pub records: Arc<Records>,
-    /// Records to keep if at all possible.
-    pub keep: Vec<Arc<RepoDataRecord>>,
     /// What must be there, in the order the solver decides.
     pub specs: Vec<MatchSpec>,
     /// What is there anyway.
     pub virtual_packages: Vec<GenericVirtualPackage>,
+    /// Records that must not be taken, by URL, and why not.
+    pub excluded: HashMap<Url, Arc<str>>,
+    /// Stops the solver.
+    pub cancel: CancellationToken,
+}
+
+/// What differs from one time to the next.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Wish<'a> {
+    /// The only records that may be taken of their names.
+    pub pins: &'a [&'a Picks],
+    /// Records to try first, the first of a name; given up at the first conflict.
+    pub favours: &'a [&'a Picks],
+    /// More specs, which the solver decides first.
+    pub also: &'a [MatchSpec],
 }
 
 /// Stops the solver when nobody waits for it any more.
@@ -30,43 +46,29 @@ impl Drop for CancelOnDrop {
 }
 
 impl Question {
-    /// The solver's answer, checked by nobody yet.
-    ///
-    /// The solver gives a preference up at the first conflict, also where another order would have found none. So it is
-    /// first asked to change nothing that still answers the specs, and only then to keep what it can.
-    pub fn answer(self, cancel: &CancellationToken) -> Result<Vec<RepoDataRecord>, SolveError> {
-        if !self.keep.is_empty() {
-            let pinned = self.keep.iter().map(AsRef::as_ref).filter(|record| self.allows(record)).collect();
-            match self.solve(pinned, vec![], cancel) {
-                Err(SolveError::Unsolvable(_)) => {}
-                other => return other,
-            }
-        }
-        self.solve(vec![], self.keep.iter().map(AsRef::as_ref).collect(), cancel)
-    }
-
-    fn allows(&self, record: &RepoDataRecord) -> bool {
-        let name = &record.package_record.name;
-        let about = self.specs.iter().filter(|spec| spec.name.as_exact() == Some(name));
-        about.into_iter().all(|spec| spec.matches(record))
-    }
-
-    fn solve<'a>(
-        &'a self,
-        pinned_packages: Vec<&'a RepoDataRecord>,
-        locked_packages: Vec<&'a RepoDataRecord>,
-        cancel: &CancellationToken,
-    ) -> Result<Vec<RepoDataRecord>, SolveError> {
+    /// The solver's answer, one record a name. It depends on the records and the wish alone.
+    pub fn solve(&self, wish: &Wish<'_>) -> Result<Picks, SolveError> {
         let task = SolverTask {
-            pinned_packages,
-            locked_packages,
+            pinned_packages: first_of_each(wish.pins),
+            locked_packages: first_of_each(wish.favours),
             virtual_packages: self.virtual_packages.clone(),
-            specs: self.specs.clone(),
+            specs: wish.also.iter().chain(&self.specs).cloned().collect(),
             channel_priority: ChannelPriority::Strict,
             strategy: SolveStrategy::Highest,
-            cancellation_token: Some(cancel.clone()),
+            excluded_candidates: self.excluded.clone(),
+            cancellation_token: Some(self.cancel.clone()),
             ..self.records.iter().map(|data| data.iter()).collect()
         };
-        Solver.solve(task).map(|result| result.records)
+        let records = Solver.solve(task)?.records.into_iter();
+        Ok(records.map(|record| (record.package_record.name.clone(), Arc::new(record))).collect())
     }
+}
+
+/// The record of each name in the first map that has the name.
+fn first_of_each<'a>(maps: &[&'a Picks]) -> Vec<&'a RepoDataRecord> {
+    let mut first: std::collections::BTreeMap<_, &RepoDataRecord> = std::collections::BTreeMap::new();
+    for (name, record) in maps.iter().flat_map(|map| map.iter()) {
+        first.entry(name).or_insert(record);
+    }
+    first.into_values().collect()
 }

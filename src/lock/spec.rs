@@ -1,5 +1,6 @@
 //! What an image asks for, ready to be solved: [`LockSpec`].
 
+use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use rattler_conda_types::{Channel, ChannelConfig, MatchSpec, Subdir};
@@ -74,6 +75,16 @@ impl LockSpec {
             spec.subdirs.push(of_subdir);
         }
         Ok(spec)
+    }
+
+    /// Whether the environment asks for the conda package `name`.
+    pub fn asks_for(&self, name: &str) -> bool {
+        self.subdirs.iter().flat_map(|subdir| &subdir.conda).any(|merged| merged.name == name)
+    }
+
+    /// The conda packages that the environment asks for, on any subdir.
+    pub fn names(&self) -> BTreeSet<String> {
+        self.subdirs.iter().flat_map(|subdir| &subdir.conda).map(|merged| merged.name.clone()).collect()
     }
 
     /// The channels, resolved as conda does.

@@ -4,6 +4,7 @@
 //! together is decided in [`super::resolve`].
 
 use std::path::Path;
+use std::str::FromStr;
 
 use indexmap::IndexMap;
 use oci_spec::distribution::Reference;
@@ -11,7 +12,9 @@ use rattler_conda_types::Subdir;
 
 use super::fields::{distinct, get};
 use super::yaml::{Document, Entry, Node, Value};
-use super::{AptPolicy, BaseReference, BaseSource, ChangeKind, Denied, Error, Help, Mirror, Place};
+use super::{
+    Age, AptPolicy, BaseReference, BaseSource, ChangeKind, Denied, Error, Help, Mirror, Place, RelockPolicy,
+};
 use crate::oci::Platform;
 
 /// The file's name.
@@ -20,7 +23,7 @@ pub(super) const FILE: &str = "esker.yml";
 /// Layers an image may have: Docker refuses more than 125, the base's counted; below 3 there is nothing to share.
 const LAYERS: std::ops::RangeInclusive<usize> = 3..=110;
 
-const PROJECT_KEYS: [&str; 14] = [
+const PROJECT_KEYS: [&str; 19] = [
     "registry",
     "base",
     "platforms",
@@ -32,12 +35,32 @@ const PROJECT_KEYS: [&str; 14] = [
     "labels",
     "apt",
     "skip-link-scripts",
+    "relock",
+    "refresh",
+    "prefer-parent",
+    "min-age",
+    "min-age-exempt",
     "deny",
     "allow",
     "images",
 ];
-const IMAGE_KEYS: [&str; 10] =
-    ["parent", "base", "platforms", "lock-subdirs", "mirrors", "layers", "env", "labels", "apt", "skip-link-scripts"];
+const IMAGE_KEYS: [&str; 15] = [
+    "parent",
+    "base",
+    "platforms",
+    "lock-subdirs",
+    "mirrors",
+    "layers",
+    "env",
+    "labels",
+    "apt",
+    "skip-link-scripts",
+    "relock",
+    "refresh",
+    "prefer-parent",
+    "min-age",
+    "min-age-exempt",
+];
 
 /// What `esker.yml` says; its default is what holds without the file.
 #[derive(Debug, Default)]
@@ -82,6 +105,11 @@ pub(super) struct Settings {
     pub(super) labels: IndexMap<String, String>,
     pub(super) apt: Option<AptPolicy>,
     pub(super) skip_link_scripts: Vec<String>,
+    pub(super) relock: Option<RelockPolicy>,
+    pub(super) refresh: Vec<String>,
+    pub(super) prefer_parent: Option<bool>,
+    pub(super) min_age: Option<Age>,
+    pub(super) min_age_exempt: Vec<String>,
 }
 
 /// A value and where it is written.
@@ -115,6 +143,7 @@ impl Config {
 
 impl Settings {
     fn read(fields: &[Entry]) -> Result<Self, Error> {
+        let packages = |key| Ok::<_, Error>(get(fields, key).map(|node| names(node, key)).transpose()?.unwrap_or_default());
         Ok(Self {
             base: get(fields, "base").map(base).transpose()?,
             platforms: get(fields, "platforms").map(platforms).transpose()?,
@@ -124,10 +153,12 @@ impl Settings {
             env: get(fields, "env").map(env).transpose()?.unwrap_or_default(),
             labels: get(fields, "labels").map(labels).transpose()?.unwrap_or_default(),
             apt: get(fields, "apt").map(apt).transpose()?,
-            skip_link_scripts: get(fields, "skip-link-scripts")
-                .map(|node| names(node, "skip-link-scripts"))
-                .transpose()?
-                .unwrap_or_default(),
+            skip_link_scripts: packages("skip-link-scripts")?,
+            relock: get(fields, "relock").map(|node| parsed(node, "relock")).transpose()?,
+            refresh: packages("refresh")?,
+            prefer_parent: get(fields, "prefer-parent").map(|node| node.boolean("prefer-parent")).transpose()?,
+            min_age: get(fields, "min-age").map(|node| parsed(node, "min-age")).transpose()?,
+            min_age_exempt: packages("min-age-exempt")?,
         })
     }
 }
@@ -273,11 +304,14 @@ fn names(node: &Node, key: &str) -> Result<Vec<String>, Error> {
     distinct(items, key, |node| node.text(key).map(str::to_owned))
 }
 
+/// Text that is one of the few things `T` can be.
+fn parsed<T: FromStr<Err = String>>(node: &Node, key: &str) -> Result<T, Error> {
+    node.text(key)?.parse().map_err(|problem: String| node.bad_value(key, problem))
+}
+
 fn deny(node: &Node) -> Result<Vec<ChangeKind>, Error> {
     let items = node.items("deny", "a list of changes (`[downgrade, removal]`)")?;
-    distinct(items, "deny", |node| {
-        node.text("deny")?.parse().map_err(|problem: String| node.bad_value("deny", problem))
-    })
+    distinct(items, "deny", |node| parsed(node, "deny"))
 }
 
 #[cfg(test)]
@@ -294,7 +328,8 @@ mod tests {
             "registry: quay.io/example\nbase: {linux/amd64: 'oci:base', linux/arm64: 'rootfs:arm.tar'}\n\
              platforms: [linux/arm64, linux/amd64]\nlock-subdirs: [linux-64, linux-aarch64, osx-64]\nroot: none\n\
              mirrors:\n  https://conda.anaconda.org/: http://localhost:8080/\nlayers: 40\nenv: {A: 1}\nlabels: {a.b/c: x}\n\
-             apt: skip\nskip-link-scripts: [graphviz]\ndeny: [downgrade, removal]\nallow: [gcsfs]\nimages:\n  a:\n  b: {}\n  c: {parent: a, platforms: [linux/amd64]}\n",
+             apt: skip\nskip-link-scripts: [graphviz]\nrelock: requested\nrefresh: [openssl]\n\
+             prefer-parent: false\nmin-age: 7 days\nmin-age-exempt: [certifi]\ndeny: [downgrade, removal]\nallow: [gcsfs]\nimages:\n  a:\n  b: {}\n  c: {parent: a, platforms: [linux/amd64]}\n",
         )
         .unwrap();
         assert_eq!(config.registry.as_deref(), Some("quay.io/example"));
@@ -303,11 +338,15 @@ mod tests {
         assert_eq!(config.defaults.layers, Some(40));
         assert_eq!(config.defaults.env["A"], "1");
         assert_eq!(config.defaults.apt, Some(AptPolicy::Skip));
+        assert_eq!(config.defaults.relock, Some(RelockPolicy::Requested));
+        assert_eq!((&config.defaults.refresh[..], config.defaults.prefer_parent), (&["openssl".to_owned()][..], Some(false)));
+        assert_eq!(config.defaults.min_age, Some("1 week".parse().unwrap()));
+        assert_eq!(config.defaults.min_age_exempt, ["certifi"]);
         assert_eq!(config.denied.kinds, [ChangeKind::Downgrade, ChangeKind::Removal]);
         assert_eq!(config.denied.allow, ["gcsfs"]);
         assert_eq!(config.images.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
         let parent = config.images["c"].parent.as_ref().unwrap();
-        assert_eq!((parent.value.as_str(), parent.place.to_string().as_str()), ("a", "f:18:15"));
+        assert_eq!((parent.value.as_str(), parent.place.to_string().as_str()), ("a", "f:23:15"));
         let Some(BaseSource::PerPlatform(bases)) = config.defaults.base else { panic!("a map") };
         assert_eq!(bases[&Platform::LinuxArm64].to_string(), "rootfs:arm.tar");
     }
@@ -356,6 +395,12 @@ mod tests {
                 "deny: [downgrades]",
                 "f:1:8: `downgrades` cannot be `deny`: expected one of `downgrade`, `removal`, `source`, `addition`, `upgrade`, `rebuild`",
             ),
+            ("relock: all", "f:1:9: `all` cannot be `relock`: write `minimal`, `requested` or `fresh`"),
+            (
+                "min-age: 1 month",
+                "f:1:10: `1 month` cannot be `min-age`: write an age in weeks, days or hours, such as `7 days` or `36h`",
+            ),
+            ("prefer-parent: 1", "f:1:16: `prefer-parent` must be `true` or `false`, not a number"),
             ("apt: install", "f:1:6: `install` cannot be `apt`: write `refuse` or `skip`"),
             ("env: {1A: x}", "f:1:7: `1A` cannot be `env`: names of variables have only letters, digits and `_`"),
             ("env: {A: yes}", "f:1:10: `A` must be text (put it in quotes if it is meant as such), not a boolean"),

@@ -10,6 +10,7 @@ mod environment;
 mod error;
 mod fields;
 mod merge;
+mod relock;
 mod resolve;
 mod review;
 mod selector;
@@ -29,6 +30,7 @@ pub use base::{ParseBaseError, ParseMirrorError};
 pub use error::{ChannelConflict, Conflict, Error, Help};
 pub use fields::SUBDIRS;
 pub use merge::{Merged, MergedSpec, merge};
+pub use relock::{Age, Cutoff, RelockPolicy, Relocking};
 pub use review::{ChangeKind, Denied};
 pub use spec::{SpecError, match_spec};
 
@@ -80,6 +82,8 @@ pub struct ImageSpec {
     pub skip_link_scripts: Vec<String>,
     /// The most layers the conda packages may take (`layers:`).
     pub layers: usize,
+    /// What its lock may move.
+    pub relocking: Relocking,
 }
 
 /// What `apt.txt` means to an engine that cannot install Debian packages yet.

@@ -8,7 +8,9 @@ use rattler_conda_types::Subdir;
 
 use super::config::{Config, ImageEntry, Placed, Root, Settings};
 use super::discover::{self, ImageFolder};
-use super::{BaseReference, BaseSource, Environment, Error, Help, ImageSpec, Place, Project, VirtualPackages, config};
+use super::{
+    BaseReference, BaseSource, Environment, Error, Help, ImageSpec, Place, Project, Relocking, VirtualPackages, config,
+};
 use crate::oci::Platform;
 
 /// What images are built on where nothing is said.
@@ -208,6 +210,13 @@ impl<'a> Resolver<'a> {
             apt: own.apt.or(defaults.apt).unwrap_or_default(),
             skip_link_scripts: joined(&defaults.skip_link_scripts, &own.skip_link_scripts),
             layers: own.layers.or(defaults.layers).unwrap_or(DEFAULT_LAYERS),
+            relocking: Relocking {
+                policy: own.relock.or(defaults.relock).unwrap_or_default(),
+                refresh: joined(&defaults.refresh, &own.refresh),
+                prefer_parent: own.prefer_parent.or(defaults.prefer_parent).unwrap_or(true),
+                min_age: own.min_age.or(defaults.min_age),
+                min_age_exempt: joined(&defaults.min_age_exempt, &own.min_age_exempt),
+            },
         })
     }
 

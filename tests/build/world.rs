@@ -13,7 +13,7 @@ use esker::oci::entries::{EntryKind, LayerEntry};
 use esker::oci::tar::{Entry, Kind, TarWriter};
 use esker::oci::{Compression, Digest, Layout, Platform, walk};
 use esker::progress::Silent;
-use esker::project::{AptPolicy, ImageSpec, VirtualPackages};
+use esker::project::{AptPolicy, ImageSpec, Relocking, VirtualPackages};
 use esker::render::{Account, ContentFile, ImageContent};
 use indexmap::IndexMap;
 use oci_spec::image::{ConfigBuilder, Descriptor, ImageConfigurationBuilder, MediaType, Os, RootFsBuilder};
@@ -206,6 +206,7 @@ pub fn image_spec() -> ImageSpec {
         apt: AptPolicy::Refuse,
         skip_link_scripts: vec![],
         layers: 80,
+        relocking: Relocking::default(),
     }
 }
 

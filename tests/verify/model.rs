@@ -8,7 +8,7 @@ use esker::lock::{Lock, LockedPackage, Manager};
 use esker::oci::tar::{Entry, Kind, TarWriter};
 use esker::oci::{Digest, Layout, Platform};
 use esker::progress::Silent;
-use esker::project::{AptPolicy, Dependency, Environment, ImageSpec, Place, VirtualPackages};
+use esker::project::{AptPolicy, Dependency, Environment, ImageSpec, Place, Relocking, VirtualPackages};
 use esker::verify::{Error, Request, RuntimeKind, Selection, Verification, verify};
 use oci_spec::image::{Descriptor, ImageIndexBuilder, ImageManifestBuilder, MediaType, PlatformBuilder};
 use rattler_conda_types::Subdir;
@@ -242,6 +242,7 @@ fn spec(folder: &Path) -> ImageSpec {
         apt: AptPolicy::Refuse,
         skip_link_scripts: Vec::new(),
         layers: 10,
+        relocking: Relocking::default(),
     }
 }
 
