@@ -260,7 +260,7 @@ fn universes() -> impl Strategy<Value = Vec<String>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever moved besides the update cannot stay beside all that did: with it asked for as it was, and all that
     /// stayed as it is, there is no solution.
@@ -286,7 +286,7 @@ proptest! {
         for package in moved {
             let asked = [&[updated.clone(), "p1".into(), "p2".into(), pin(package)], &stayed[..]].concat();
             let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
-            fs_err::remove_file(sandbox.path("project/tiny/conda-lock.yml")).unwrap();
+            drop(fs_err::remove_file(sandbox.path("project/tiny/conda-lock.yml")));
             sandbox.environment("tiny", &asked);
             prop_assert_eq!(sandbox.run(&["lock"]).code, Some(1), "{} could stay: {:?} to {:?}", package, before, after);
         }

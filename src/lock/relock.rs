@@ -1,6 +1,6 @@
 //! What a lock is made from besides its request: what is locked already, and how much of that may move.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use rattler_conda_types::{PackageName, RepoDataRecord, Subdir};
@@ -10,6 +10,9 @@ use url::Url;
 use super::{Lock, Manager};
 use crate::channel::Records;
 use crate::project::{Cutoff, RelockPolicy};
+
+/// Where `custom_metadata` has the cut-off.
+const CUTOFF_NOTE: &str = "esker-exclude-newer";
 
 /// How to lock. The default makes a lock from nothing.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +53,14 @@ pub struct HeldBack {
 }
 
 impl Relock<'_> {
+    /// What the lock notes down: what it noted before, and the cut-off it is made with.
+    pub(super) fn notes(&self) -> BTreeMap<String, String> {
+        let mut notes = self.existing.map(|lock| lock.custom_metadata.clone()).unwrap_or_default();
+        notes.remove(CUTOFF_NOTE);
+        notes.extend(self.cutoff.map(|cutoff| (CUTOFF_NOTE.to_owned(), cutoff.to_string())));
+        notes
+    }
+
     /// The packages to update.
     pub(super) fn update_names(&self) -> BTreeSet<PackageName> {
         names(self.update)

@@ -70,7 +70,7 @@ pub async fn relock(
         subdirs: spec.subdirs.iter().map(|subdir| subdir.subdir).collect(),
         content_hash: spec.subdirs.iter().map(|subdir| (subdir.subdir, subdir.content_hash.clone())).collect(),
         sources: spec.sources.clone(),
-        custom_metadata: existing.map(|lock| lock.custom_metadata.clone()).unwrap_or_default(),
+        custom_metadata: how.notes(),
         packages,
     };
     lock.sort();
