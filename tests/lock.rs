@@ -372,3 +372,28 @@ async fn a_channel_nobody_serves_is_told_from_one_that_does_not_exist() {
     let garbage = solve("conda-forge").await;
     assert!(matches!(garbage, esker::channel::Error::Repodata { .. }), "{garbage:?}");
 }
+
+#[tokio::test]
+async fn a_package_is_of_the_categories_of_all_that_bring_it_in() {
+    let channel = ["app", "dev", "docs"].into_iter().fold(TinyChannel::new(), |channel, name| {
+        channel.package(Pkg::new(name, "1").depends(if name == "app" { "core" } else { "tool" }))
+    });
+    let channel = channel.package(Pkg::new("core", "1")).package(Pkg::new("tool", "1").depends("core"));
+    let world = world(&channel);
+    let mut image = world.image(&["app"]);
+    for (category, name) in [("dev", "dev"), ("docs", "docs")] {
+        let path = image.folder.join(format!("{category}.yml"));
+        let text = format!("channels: [conda-forge]\ncategory: {category}\ndependencies: [{name}]\n");
+        fs_err::write(&path, text).unwrap();
+        image.environments.push(Environment::read(&path).unwrap());
+    }
+    let spec = LockSpec::of(&image).unwrap();
+    let lock = solve(&spec, None, &world.client(), &Silent).await.unwrap();
+    let found: Vec<String> =
+        lock.packages_for(Subdir::Linux64).map(|p| format!("{} {} {}", p.name, p.category, p.optional)).collect();
+    assert_eq!(
+        found,
+        ["app main false", "core main false", "dev dev true", "docs docs true", "tool dev true", "tool docs true"]
+    );
+    assert_eq!(lock.explicit(Subdir::Linux64).matches("/tool-1-0.conda").count(), 1);
+}

@@ -4,6 +4,7 @@
 //! whether a lock still answers it. On disk a lock is conda-lock's `conda-lock.yml` and one explicit file a subdir, byte
 //! for byte as conda-lock 4 would write the same solution, so that whatever reads those reads ours.
 
+mod categories;
 mod conda_lock_yaml;
 mod content_hash;
 pub mod diff;

@@ -10,12 +10,11 @@ use super::{Error, LockedPackage, Manager};
 use crate::channel::Client;
 
 impl LockedPackage {
-    /// The entry for `record` on `subdir`. conda-lock's format demands an MD5: where the channel tells none, the package
+    /// The entry for `record` on `subdir`, in the category `main`. conda-lock's format demands an MD5: where the channel tells none, the package
     /// is fetched (and its SHA-256 checked) to compute it.
     pub(super) async fn of(
         record: &RepoDataRecord,
         subdir: Subdir,
-        category: &str,
         client: &Client,
     ) -> Result<Self, Error> {
         let package = &record.package_record;
@@ -28,8 +27,8 @@ impl LockedPackage {
             url: record.url.clone(),
             md5: package.md5.map(hex::encode),
             sha256: package.sha256.map(hex::encode),
-            category: category.to_owned(),
-            optional: category != "main",
+            category: "main".to_owned(),
+            optional: false,
         };
         if locked.md5.is_none() {
             locked.md5 = Some(computed_md5(&locked, client).await?);

@@ -7,6 +7,7 @@ use futures::future;
 use rattler_conda_types::{Channel, MatchSpec, PackageName, PackageRecord, RepoDataRecord, Subdir};
 use rattler_solve::{CancellationToken, SolveError};
 
+use super::categories::categorised;
 use super::favour::{Live, Picks};
 use super::holds::{pip_name, satisfies, unanswered_pip};
 use super::movement::{Held, Moved, Movement, Wanted};
@@ -120,10 +121,10 @@ impl SubdirSolve<'_> {
         self.check_pip_fits(&pip, &solution)?;
         let mut packages = Vec::with_capacity(solution.len() + pip.len());
         for record in &solution {
-            let category = self.category(record.package_record.name.as_normalized());
-            packages.push(LockedPackage::of(record, self.spec.subdir, category, self.client).await?);
+            packages.push(LockedPackage::of(record, self.spec.subdir, self.client).await?);
         }
         packages.extend(pip);
+        let packages = categorised(packages, self.spec);
         Ok(Outcome::Solved { packages, held })
     }
 
@@ -249,11 +250,6 @@ impl SubdirSolve<'_> {
     fn locked(&self, name: &str) -> Option<&LockedPackage> {
         let mut packages = self.how.existing.into_iter().flat_map(|lock| lock.packages_for(self.spec.subdir));
         packages.find(|package| package.manager == Manager::Conda && package.name == name)
-    }
-
-    /// The category of a requested package; `main` for what it brings along.
-    fn category(&self, name: &str) -> &str {
-        self.spec.conda.iter().find(|spec| spec.name == name).map_or("main", |spec| spec.category.as_str())
     }
 }
 
