@@ -315,3 +315,12 @@ fn output_is_for_programs_and_status_is_not() {
     assert_eq!(report["images"][0]["name"], "tiny");
     assert!(!sandbox.run(&["build", "--no-such-flag"]).stderr.contains('\x1b'), "colours where there is no terminal");
 }
+
+#[test]
+fn the_locks_of_this_repository_hold() {
+    let sandbox = Sandbox::new();
+    let ran = sandbox.ok(&["-C", env!("CARGO_MANIFEST_DIR"), "--offline", "lock", "--check"]);
+    let expected = ["base-image", "base-notebook", "pangeo-notebook", "ml-notebook"];
+    let expected: String = expected.iter().map(|image| format!("{image}: holds\n")).collect();
+    assert_eq!(ran.stdout, expected);
+}

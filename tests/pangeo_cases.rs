@@ -135,6 +135,9 @@ fn every_case_is_read_and_written_as_committed() {
     assert!(faulty.is_empty(), "{faulty:#?}");
 }
 
+/// What the snapshot has.
+const SUBDIRS: [&str; 5] = ["noarch", "linux-64", "linux-aarch64", "osx-64", "osx-arm64"];
+
 /// A copy of the snapshot of conda-forge's repodata as a channel on disk.
 fn snapshot() -> Option<tempfile::TempDir> {
     let source = shared().join("conda-forge-snapshot");
@@ -143,7 +146,7 @@ fn snapshot() -> Option<tempfile::TempDir> {
         return None;
     }
     let copy = tempfile::tempdir().expect("a folder");
-    for subdir in ["noarch", "linux-64", "linux-aarch64"] {
+    for subdir in SUBDIRS {
         fs_err::create_dir(copy.path().join(subdir)).expect("a folder");
         let packed = fs_err::File::open(source.join(subdir).join("repodata.json.zst")).expect("repodata");
         let plain = fs_err::File::create(copy.path().join(subdir).join("repodata.json")).expect("a file");
@@ -192,4 +195,26 @@ async fn the_newest_cases_are_solved_from_the_snapshot() {
 
 fn urls(lock: &Lock) -> Vec<(Subdir, &str)> {
     lock.packages.iter().map(|package| (package.subdir, package.url.as_str())).collect()
+}
+
+#[test]
+fn the_locks_of_this_repository_name_what_conda_forge_has() {
+    let Some(channel) = snapshot() else { return };
+    let mut offered = std::collections::BTreeMap::new();
+    for subdir in SUBDIRS {
+        let text = fs_err::read(channel.path().join(subdir).join("repodata.json")).expect("repodata");
+        let repodata: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+        for (file, record) in ["packages", "packages.conda"].iter().flat_map(|key| repodata[key].as_object()).flatten() {
+            let url = format!("https://conda.anaconda.org/conda-forge/{subdir}/{file}");
+            offered.insert(url, (record["md5"].clone(), record["sha256"].clone()));
+        }
+    }
+    for image in ["base-image", "base-notebook", "pangeo-notebook", "ml-notebook"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(image);
+        let lock = lock(&folder);
+        for package in &lock.packages {
+            let (md5, sha256) = offered.get(package.url.as_str()).unwrap_or_else(|| panic!("{} is not there", package.url));
+            assert_eq!((package.md5.as_deref(), package.sha256.as_deref()), (md5.as_str(), sha256.as_str()));
+        }
+    }
 }

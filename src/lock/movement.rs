@@ -102,7 +102,10 @@ impl Movement<'_> {
                 reached.insert(name.clone(), Arc::clone(record));
             }
         }
-        answer.retain(|name, _| named.contains(name));
+        answer.retain(|name, record| match named.contains(name) {
+            true => reached.contains_key(name) || self.is_news(name, record),
+            false => false,
+        });
         Ok(answer)
     }
 
@@ -140,18 +143,20 @@ impl Movement<'_> {
     fn by_policy(&self, targets: &mut Picks) -> Result<(), SolveError> {
         let newest = self.question.solve(&Wish { pins: &[targets], favours: &[&self.wanted.preferred], also: &[] })?;
         for (name, record) in newest {
-            let moves = match self.wanted.locked.get(&name) {
-                None => true,
-                Some(locked) => {
-                    let (old, new) = (&locked.package_record.version, &record.package_record.version);
-                    new > old || (self.wanted.rebuilds && new == old)
-                }
-            };
-            if moves && (self.wanted.policy == RelockPolicy::Fresh || self.is_requested(&name)) {
+            let moves = self.wanted.policy == RelockPolicy::Fresh || self.is_requested(&name);
+            if moves && self.is_news(&name, &record) {
                 targets.entry(name).or_insert(record);
             }
         }
         Ok(())
+    }
+
+    /// Whether `record` is reason enough to move what is locked.
+    fn is_news(&self, name: &PackageName, record: &RepoDataRecord) -> bool {
+        self.wanted.locked.get(name).is_none_or(|locked| {
+            let (old, new) = (&locked.package_record.version, &record.package_record.version);
+            new > old || (self.wanted.rebuilds && new == old)
+        })
     }
 
     /// The answer in which `targets` are as they are and as much as possible of the rest is as it was.
