@@ -1,6 +1,10 @@
 //! `conda-lock.yml`, version 1, as conda-lock 4 writes it.
 //!
 //! rattler's writer has another order and other keys; a project that already has locks would see every line change.
+//!
+//! Of the metadata that conda-lock writes only where it is told to, `custom_metadata` is kept. `time_metadata`,
+//! `git_metadata` and `inputs_metadata` tell of the run that made a file: they stay in a file that stays, and would be
+//! false in one that is made anew. (conda-lock drops the first two then, too.)
 
 use std::fmt::Write as _;
 
@@ -75,6 +79,12 @@ impl Lock {
         let subdirs: Vec<&str> = self.subdirs.iter().map(|subdir| subdir.as_str()).collect();
         sequence(out, 2, "platforms", &subdirs);
         sequence(out, 2, "sources", &self.sources);
+        if !self.custom_metadata.is_empty() {
+            out.push_str("  custom_metadata:\n");
+            for (name, text) in &self.custom_metadata {
+                entry(out, 4, name, text);
+            }
+        }
     }
 }
 

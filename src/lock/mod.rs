@@ -49,6 +49,8 @@ pub struct Lock {
     pub content_hash: BTreeMap<Subdir, String>,
     /// The environment files it was made from, relative to the image's folder.
     pub sources: Vec<String>,
+    /// conda-lock's `custom_metadata`: what somebody wished to note down. Kept from lock to lock.
+    pub custom_metadata: BTreeMap<String, String>,
     /// Every package of every subdir.
     pub packages: Vec<LockedPackage>,
 }

@@ -99,6 +99,7 @@ impl File<'_> {
             channels: channels.collect(),
             content_hash: subdirs.iter().filter_map(hash).collect(),
             sources: metadata.sources.clone(),
+            custom_metadata: metadata.custom_metadata.clone().unwrap_or_default(),
             packages: packages.collect::<Result<_, _>>()?,
             subdirs,
         };
@@ -179,6 +180,18 @@ package:
         assert_eq!(lock.packages[0].version, "1.10_2");
         assert_eq!(lock.packages[0].dependencies["libzlib"], "5_1");
         assert_eq!(lock.packages[0].build(), Some("h_0"));
+    }
+
+    #[test]
+    fn custom_metadata_is_kept() {
+        let custom = "  custom_metadata:\n    esker-exclude-newer: '2026-01-01T00:00:00Z'\n    note: seen\n";
+        let of_the_run = "  time_metadata:\n    created_at: '2024-01-01T00:00:00Z'\n";
+        let plain = Lock::parse(Path::new("x"), LOCK).unwrap();
+        let text = LOCK.replace("package:\n", &format!("{of_the_run}{custom}package:\n"));
+        let lock = Lock::parse(Path::new("x"), &text).unwrap();
+        assert_eq!(lock.custom_metadata["esker-exclude-newer"], "2026-01-01T00:00:00Z");
+        assert!(lock.to_conda_lock_yaml().contains(&format!("  - environment.yml\n{custom}package:\n")));
+        assert_eq!(Lock { custom_metadata: Default::default(), ..lock }, plain);
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub async fn solve(
         subdirs: spec.subdirs.iter().map(|subdir| subdir.subdir).collect(),
         content_hash: spec.subdirs.iter().map(|subdir| (subdir.subdir, subdir.content_hash.clone())).collect(),
         sources: spec.sources.clone(),
+        custom_metadata: existing.map(|lock| lock.custom_metadata.clone()).unwrap_or_default(),
         packages,
     };
     lock.sort();

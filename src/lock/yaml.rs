@@ -16,7 +16,8 @@ pub(super) fn value(text: &str, column: usize, indent: usize) -> String {
 
 /// `text` as a key, never folded.
 pub(super) fn key(text: &str) -> String {
-    Style::of(text).write(text, None)
+    let style = if text.contains('\n') { Style::Double } else { Style::of(text) };
+    style.write(text, None)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,10 +35,12 @@ struct Fold {
 
 impl Style {
     fn of(text: &str) -> Self {
-        if text.chars().any(|c| !matches!(c, ' '..='~')) {
+        let spaced_break = text.contains(" \n") || text.contains("\n ");
+        if spaced_break || text.chars().any(|c| !matches!(c, ' '..='~' | '\n')) {
             return Self::Double;
         }
         if text.is_empty()
+            || text.contains('\n')
             || is_typed(text)
             || has_block_indicator(text)
             || text.starts_with(' ')
@@ -52,12 +55,12 @@ impl Style {
         match self {
             Self::Plain => folded(text, fold),
             Self::Single => format!("'{}'", folded(&text.replace('\'', "''"), fold)),
-            Self::Double => format!("\"{}\"", text.chars().map(escaped).collect::<String>()),
+            Self::Double => format!("\"{}\"", escaped_text(text, fold)),
         }
     }
 }
 
-/// `text` with line breaks in place of the single spaces where PyYAML breaks.
+/// `text` with line breaks in place of the single spaces where PyYAML breaks, and one more in each run of its own.
 fn folded(text: &str, fold: Option<Fold>) -> String {
     let Some(Fold { mut column, indent }) = fold else { return text.to_owned() };
     let characters: Vec<char> = text.chars().collect();
@@ -66,7 +69,14 @@ fn folded(text: &str, fold: Option<Fold>) -> String {
     for (index, character) in characters.iter().enumerate() {
         let single = *character == ' ' && !is_space(index + 1) && !(index > 0 && is_space(index - 1));
         let inside = index > 0 && index + 1 < characters.len();
-        if single && inside && column > WIDTH {
+        if *character == '\n' {
+            let first = index == 0 || characters[index - 1] != '\n';
+            out.push_str(if first { "\n\n" } else { "\n" });
+            if characters.get(index + 1) != Some(&'\n') {
+                out.extend(std::iter::repeat_n(' ', indent));
+                column = indent;
+            }
+        } else if single && inside && column > WIDTH {
             out.push('\n');
             out.extend(std::iter::repeat_n(' ', indent));
             column = indent;
@@ -74,6 +84,36 @@ fn folded(text: &str, fold: Option<Fold>) -> String {
             out.push(*character);
             column += 1;
         }
+    }
+    out
+}
+
+/// `text` for double quotes, broken behind [`WIDTH`]: in front of a space, or around what is escaped.
+fn escaped_text(text: &str, fold: Option<Fold>) -> String {
+    let Some(Fold { mut column, indent }) = fold else { return text.chars().map(escaped).collect() };
+    let characters: Vec<char> = text.chars().collect();
+    let mut out = String::with_capacity(text.len());
+    let break_before = |out: &mut String, next: char| {
+        out.push_str("\\\n");
+        out.extend(std::iter::repeat_n(' ', indent));
+        // A space at the start of a line would be lost.
+        out.push_str(if next == ' ' { "\\" } else { "" });
+        indent + usize::from(next == ' ')
+    };
+    let mut behind_escaped = false;
+    for (index, character) in characters.iter().enumerate() {
+        let is_escaped = !matches!(character, ' '..='~') || matches!(character, '"' | '\\');
+        let inside = index > 0 && index + 1 < characters.len();
+        if inside && !is_escaped && (behind_escaped || *character == ' ') && column > WIDTH {
+            column = break_before(&mut out, *character);
+        }
+        let piece = escaped(*character);
+        column += piece.len();
+        out.push_str(&piece);
+        if inside && is_escaped && column > WIDTH + 1 {
+            column = break_before(&mut out, characters[index + 1]);
+        }
+        behind_escaped = is_escaped;
     }
     out
 }
@@ -255,6 +295,17 @@ mod tests {
         ] {
             assert_eq!(plain(text), expected);
         }
+    }
+
+    #[test]
+    fn lines_and_long_escaped_text_are_broken_as_pyyaml_does() {
+        assert_eq!(value("what\nlines\n\nthree", 8, 6), " 'what\n\n      lines\n\n\n      three'");
+        assert_eq!(value("a \nb", 8, 6), " \"a \\nb\"");
+        assert_eq!(key("a\nb"), "\"a\\nb\"");
+        let broken = format!(" \"{}\\\n      \\ {}\"", "\\xE9 ".repeat(15).trim(), "\\xE9 ".repeat(5).trim());
+        assert_eq!(value(&"é ".repeat(20)[..59], 7, 6), broken);
+        let broken = format!(" \"{}\\\n      {}\"", "\\xE9".repeat(18), "\\xE9".repeat(2));
+        assert_eq!(value(&"é".repeat(20), 9, 6), broken);
     }
 
     #[test]

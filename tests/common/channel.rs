@@ -160,6 +160,7 @@ impl Written {
             channels: vec![LockedChannel { url: "conda-forge".into(), used_env_vars: vec![] }],
             content_hash: subdirs.iter().map(|subdir| (*subdir, "0".repeat(64))).collect(),
             sources: vec!["environment.yml".into()],
+            custom_metadata: BTreeMap::new(),
             subdirs,
             packages,
         }

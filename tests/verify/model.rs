@@ -261,7 +261,7 @@ pub fn lock(packages: &[(&str, &str)]) -> Lock {
     };
     let subdirs = vec![Subdir::Linux64, Subdir::LinuxAarch64];
     let all = subdirs.iter().flat_map(|subdir| packages.iter().map(|(name, version)| package(*subdir, name, version)));
-    Lock { channels: Vec::new(), content_hash: BTreeMap::new(), sources: Vec::new(), packages: all.collect(), subdirs }
+    Lock { packages: all.collect(), subdirs, ..Lock::default() }
 }
 
 fn config() -> Value {
