@@ -108,7 +108,7 @@ pub struct LockArgs {
     /// Images to lock [default: all]
     #[arg(value_name = "IMAGE")]
     pub images: Vec<String>,
-    /// Change nothing; fail if a lock does not satisfy its environment any more
+    /// Change nothing; fail with a diff if a lock does not satisfy its environment any more
     #[arg(long)]
     pub check: bool,
 }
