@@ -15,7 +15,7 @@ use crate::build::pins::{self, Pins};
 use crate::build::{Built, native};
 use crate::lock::diff::LockDiff;
 use crate::lock::outdated::Outdated;
-use crate::lock::{self, HeldBack, Lock, LockSpec, Relock, Relocked};
+use crate::lock::{self, HeldBack, Lock, LockSpec, Relock, Relocked, Stale};
 use crate::oci::{self, Compression, Digest, InUse, Layout, Platform, canonical_json, layout};
 use crate::progress::Progress;
 use crate::project::{self, BaseReference, BaseSource, Cutoff, ImageSpec, Project, RelockPolicy};
@@ -66,12 +66,12 @@ pub enum Error {
         path: PathBuf,
     },
     /// The lock does not answer the environment any more.
-    #[error("the lock of `{image}` does not satisfy its environment: {}", reasons.join("; "))]
+    #[error("the lock of `{image}` does not satisfy its environment: {}", first(reasons))]
     Stale {
         /// The image.
         image: String,
         /// Which input does not hold, each.
-        reasons: Vec<String>,
+        reasons: Vec<Stale>,
     },
     /// A platform was asked for that the image is not locked for.
     #[error("`{image}` has no lock for {platform}: its platforms are {}", list(known))]
@@ -114,6 +114,15 @@ const UNSUPPORTED: [&str; 2] = ["requirements.txt", "postBuild"];
 
 fn list<T: ToString>(items: &[T]) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The first of `reasons`; all of them are for `esker lock --check`.
+fn first(reasons: &[Stale]) -> String {
+    match reasons {
+        [] => String::new(),
+        [only] => only.to_string(),
+        [first, rest @ ..] => format!("{first} (and {} more; `esker lock --check` shows them)", rest.len()),
+    }
 }
 
 /// What `lock` did for one image.
@@ -410,11 +419,26 @@ impl<'a> Session<'a> {
     /// [`Error::Stale`] when it does not, [`Error::NotLocked`] when there is none.
     pub fn current_lock(&self, image: &ImageSpec) -> Result<Lock, Error> {
         let spec = LockSpec::of(image)?;
-        let path = || self.relative(&image.lock_path());
-        let lock = self.existing_lock(image)?;
-        let lock = lock.ok_or_else(|| Error::NotLocked { image: image.name.clone(), path: path() })?;
-        let reasons: Vec<_> = lock::holds(&spec, &lock).iter().map(ToString::to_string).collect();
+        let lock = self.some_lock(image)?;
+        let reasons = lock::holds(&spec, &lock);
         if reasons.is_empty() { Ok(lock) } else { Err(Error::Stale { image: image.name.clone(), reasons }) }
+    }
+
+    /// All that [`lock`](Self::lock) would have to do something about: inputs that do not hold, explicit locks that are
+    /// missing or were changed. Uses no network.
+    ///
+    /// # Errors
+    /// [`Error::NotLocked`] when there is no lock, others when it cannot be read.
+    pub fn check(&self, image: &ImageSpec) -> Result<Vec<Stale>, Error> {
+        let lock = self.some_lock(image)?;
+        let mut stale = lock::holds(&LockSpec::of(image)?, &lock);
+        stale.extend(lock.stale_explicit(image)?);
+        Ok(stale)
+    }
+
+    fn some_lock(&self, image: &ImageSpec) -> Result<Lock, Error> {
+        let none = || Error::NotLocked { image: image.name.clone(), path: self.relative(&image.lock_path()) };
+        self.existing_lock(image)?.ok_or_else(none)
     }
 
     /// The image whose environment is the root prefix of `image`; `None` for that image itself.

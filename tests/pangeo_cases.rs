@@ -204,7 +204,8 @@ fn the_locks_of_this_repository_name_what_conda_forge_has() {
     for subdir in SUBDIRS {
         let text = fs_err::read(channel.path().join(subdir).join("repodata.json")).expect("repodata");
         let repodata: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
-        for (file, record) in ["packages", "packages.conda"].iter().flat_map(|key| repodata[key].as_object()).flatten() {
+        for (file, record) in ["packages", "packages.conda"].iter().flat_map(|key| repodata[key].as_object()).flatten()
+        {
             let url = format!("https://conda.anaconda.org/conda-forge/{subdir}/{file}");
             offered.insert(url, (record["md5"].clone(), record["sha256"].clone()));
         }
@@ -213,7 +214,8 @@ fn the_locks_of_this_repository_name_what_conda_forge_has() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(image);
         let lock = lock(&folder);
         for package in &lock.packages {
-            let (md5, sha256) = offered.get(package.url.as_str()).unwrap_or_else(|| panic!("{} is not there", package.url));
+            let (md5, sha256) =
+                offered.get(package.url.as_str()).unwrap_or_else(|| panic!("{} is not there", package.url));
             assert_eq!((package.md5.as_deref(), package.sha256.as_deref()), (md5.as_str(), sha256.as_str()));
         }
     }

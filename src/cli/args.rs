@@ -108,7 +108,7 @@ pub struct LockArgs {
     /// Images to lock [default: all]
     #[arg(value_name = "IMAGE")]
     pub images: Vec<String>,
-    /// Change nothing; fail if a lock does not satisfy its environment any more
+    /// Change nothing; fail with a diff if a lock does not satisfy its environment any more
     #[arg(long, conflicts_with_all = ["update", "relock", "fresh", "exclude_newer"])]
     pub check: bool,
     /// Bring this package to its newest version, others only as it needs; say why where it cannot. May be repeated

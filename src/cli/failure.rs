@@ -103,7 +103,7 @@ impl Failure {
     }
 }
 
-/// What an error means, and what can be done about it.
+/// What an error means, and what can be done about it: a line for each thing.
 type Verdict = (Kind, Option<String>);
 
 fn hint(kind: Kind, text: impl Into<String>) -> Verdict {
@@ -352,11 +352,7 @@ fn of_lock(error: &lock::Error) -> Verdict {
         E::UnknownPackages { .. } => {
             hint(Kind::No, "check the spelling, the channels, and whether this platform has it")
         }
-        E::Unsolvable { .. } => hint(
-            Kind::No,
-            "relax a version, keep a package off a platform with a selector (`# [linux64]`), or say in \
-             `virtual-packages.yml` what the machines have",
-        ),
+        E::Unsolvable { image, failures } => hint(Kind::No, lock::advice(image, failures)),
         E::HashChanged { .. } => {
             hint(Kind::No, "the channel replaced a package, which it must not: find out why before locking it anew")
         }

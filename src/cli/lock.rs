@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::args::LockArgs;
-use super::diff;
 use super::failure::Failure;
 use super::ui::Ui;
+use super::{check, diff};
 use crate::lock::diff::ImageDiff;
 use crate::lock::{HeldBack, LockSpec};
 use crate::pipeline::{self, LockChoice, Locked, Session};
@@ -21,22 +21,9 @@ struct Report {
     images: Vec<Locked>,
 }
 
-#[derive(Serialize)]
-struct CheckReport {
-    schema: u32,
-    images: Vec<Checked>,
-}
-
-#[derive(Serialize)]
-struct Checked {
-    image: String,
-    holds: bool,
-    reasons: Vec<String>,
-}
-
 pub async fn run(args: &LockArgs, session: &Session<'_>, ui: &Ui) -> Result<ExitCode, Failure> {
     let images = selected(&args.images, session)?;
-    if args.check { check(&images, session, ui) } else { lock(args, &images, session, ui).await }
+    if args.check { check::run(&images, session, ui) } else { lock(args, &images, session, ui).await }
 }
 
 /// The images named, or all.
@@ -47,12 +34,7 @@ pub fn selected<'a>(names: &[String], session: &Session<'a>) -> Result<Vec<&'a I
     Ok(names.iter().map(|name| session.project.image(name)).collect::<Result<_, _>>()?)
 }
 
-async fn lock(
-    args: &LockArgs,
-    images: &[&ImageSpec],
-    session: &Session<'_>,
-    ui: &Ui,
-) -> Result<ExitCode, Failure> {
+async fn lock(args: &LockArgs, images: &[&ImageSpec], session: &Session<'_>, ui: &Ui) -> Result<ExitCode, Failure> {
     let choice = choice(args, session)?;
     refuse_unknown(&choice, images, session)?;
     let mut done = Vec::new();
@@ -140,30 +122,4 @@ pub fn human(locked: &Locked) -> String {
     let packages: Vec<_> = locked.packages.iter().map(|(subdir, count)| format!("{subdir} {count}")).collect();
     let what = if locked.written.is_empty() { "up to date" } else { "locked" };
     format!("{}: {what} ({}) in {:.1} s\n", locked.image, packages.join(", "), locked.seconds.as_secs_f64())
-}
-
-fn check(images: &[&ImageSpec], session: &Session<'_>, ui: &Ui) -> Result<ExitCode, Failure> {
-    let mut checked = Vec::new();
-    for image in images {
-        let reasons = match session.current_lock(image) {
-            Ok(_) => vec![],
-            Err(error @ pipeline::Error::NotLocked { .. }) => {
-                ui.warning(&error.to_string());
-                vec![error.to_string()]
-            }
-            Err(pipeline::Error::Stale { image, reasons }) => {
-                ui.warning(&format!("the lock of `{image}` is stale: {}", reasons.join("; ")));
-                reasons
-            }
-            Err(other) => return Err(other.into()),
-        };
-        checked.push(Checked { image: image.name.clone(), holds: reasons.is_empty(), reasons });
-    }
-    let report = CheckReport { schema: 1, images: checked };
-    let code = if report.images.iter().all(|image| image.holds) { ExitCode::SUCCESS } else { ExitCode::from(1) };
-    ui.result(&report, |report| {
-        let state = |image: &Checked| if image.holds { "holds" } else { "stale" };
-        report.images.iter().map(|image| format!("{}: {}\n", image.image, state(image))).collect()
-    })?;
-    Ok(code)
 }

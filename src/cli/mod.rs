@@ -4,6 +4,7 @@
 
 mod args;
 mod build;
+mod check;
 mod diff;
 mod export;
 mod failure;

@@ -111,13 +111,13 @@ impl Ui {
         self.note(&format!("{image}: not locked"));
     }
 
-    /// Prints a failure: the error, what caused it, and what can be done.
+    /// Prints a failure: the error, what caused it, and what can be done, each line of `hint` for itself.
     pub fn failure(&self, message: &dyn Display, causes: &[String], hint: Option<&str>) {
         let mut text = format!("{ERROR}error{ERROR:#}: {message}");
         for cause in causes {
             text.push_str(&format!("\ncaused by: {cause}"));
         }
-        if let Some(hint) = hint {
+        for hint in hint.into_iter().flat_map(str::lines) {
             text.push_str(&format!("\n{HINT}hint{HINT:#}: {hint}"));
         }
         self.line(&text);

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use rattler_conda_types::{ParseChannelError, Subdir};
 use url::Url;
 
-use crate::project::Place;
+use super::Advice;
+use crate::project::{Dependency, Place};
 use crate::{channel, project};
 
 /// A failure to make, read or write a lock.
@@ -150,8 +151,12 @@ pub struct UnknownPackage {
 pub struct Failure {
     /// The subdir.
     pub subdir: Subdir,
-    /// Why: several lines, the solver's words.
+    /// The requested lines that take part.
+    pub lines: Vec<Dependency>,
+    /// Why: several lines, the solver's words, folded where they repeat themselves.
     pub explanation: String,
+    /// What can be done about it, as far as that can be told.
+    pub advice: Vec<Advice>,
 }
 
 impl From<project::Error> for Error {
@@ -174,7 +179,32 @@ fn unknown(packages: &[UnknownPackage]) -> String {
     packages.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
+/// Each failure once, with all the subdirs that it is the same on.
 fn list(failures: &[Failure]) -> String {
-    let text = |failure: &Failure| format!("\non {}: {}", failure.subdir, failure.explanation.trim_end());
-    failures.iter().map(text).collect()
+    let mut together: Vec<(Vec<&str>, &Failure)> = Vec::new();
+    for failure in failures {
+        let same = |known: &&mut (Vec<&str>, &Failure)| {
+            known.1.lines == failure.lines && known.1.explanation == failure.explanation
+        };
+        match together.iter_mut().find(same) {
+            Some((subdirs, _)) => subdirs.push(failure.subdir.as_str()),
+            None => together.push((vec![failure.subdir.as_str()], failure)),
+        }
+    }
+    together.iter().map(|(subdirs, failure)| format!("\non {}{failure}", subdirs.join(", "))).collect()
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let with = if self.lines.is_empty() { "" } else { ", with" };
+        f.write_str(with)?;
+        for line in &self.lines {
+            write!(f, "\n  {}: `{}`", line.place, line.spec)?;
+        }
+        f.write_str(if self.lines.is_empty() { ", because" } else { "\nbecause" })?;
+        for line in self.explanation.lines() {
+            write!(f, "\n  {line}")?;
+        }
+        Ok(())
+    }
 }

@@ -33,7 +33,8 @@ pub(super) struct Live<'a> {
 impl<'a> Live<'a> {
     /// Of each name the records of the first channel that has it; where `specs` name a channel, those of that one.
     pub fn new(records: &'a Records, specs: &[MatchSpec]) -> Self {
-        let chosen = specs.iter().filter_map(|spec| Some((spec.name.as_exact()?.as_normalized(), spec.channel.as_ref()?)));
+        let chosen =
+            specs.iter().filter_map(|spec| Some((spec.name.as_exact()?.as_normalized(), spec.channel.as_ref()?)));
         let chosen: HashMap<&str, String> = chosen.map(|(name, channel)| (name, channel.canonical_name())).collect();
         let mut first: HashMap<&str, Option<&str>> = HashMap::new();
         let mut by_name: HashMap<&str, Vec<_>> = HashMap::new();

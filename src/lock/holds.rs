@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use rattler_conda_types::{MatchSpec, ParseStrictness, Subdir, Version, VersionSpec};
@@ -65,6 +66,17 @@ pub enum Stale {
         subdir: Subdir,
         /// The package.
         package: String,
+    },
+    /// An explicit lock is not what `conda-lock.yml` gives: it is missing, or was changed by hand.
+    Explicit {
+        /// Where.
+        subdir: Subdir,
+        /// The file.
+        path: PathBuf,
+        /// Its content, if it is there.
+        found: Option<String>,
+        /// What it should be.
+        rendered: String,
     },
 }
 
@@ -289,6 +301,8 @@ impl fmt::Display for Stale {
                 }
             }
             Self::Orphan { subdir, package } => write!(f, "nothing needs `{package}` on {subdir} any more"),
+            Self::Explicit { path, found: None, .. } => write!(f, "`{}` is missing", path.display()),
+            Self::Explicit { path, .. } => write!(f, "`{}` is not what `conda-lock.yml` gives", path.display()),
         }
     }
 }

@@ -4,11 +4,14 @@
 //! whether a lock still answers it. On disk a lock is conda-lock's `conda-lock.yml` and one explicit file a subdir, byte
 //! for byte as conda-lock 4 would write the same solution, so that whatever reads those reads ours.
 
+mod advice;
+mod advisor;
 mod categories;
 mod conda_lock_yaml;
 mod content_hash;
 pub mod diff;
 mod error;
+mod explain;
 mod explicit;
 mod explicit_read;
 mod export;
@@ -35,6 +38,7 @@ use rattler_conda_types::Subdir;
 use serde::Serialize;
 use url::Url;
 
+pub use advice::{Advice, advice};
 pub use error::{Error, Failure, UnknownPackage};
 pub use holds::{Stale, holds};
 pub use relock::{HeldBack, Relock};

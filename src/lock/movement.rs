@@ -81,7 +81,8 @@ impl Movement<'_> {
     fn named(&self, held: &mut Vec<Held>) -> Result<Picks, SolveError> {
         let known = |name: &&PackageName| self.wanted.locked.contains_key(*name) || self.is_requested(name);
         let newest: Vec<&PackageName> = self.wanted.update.union(&self.wanted.refresh).filter(known).collect();
-        let named: BTreeSet<&PackageName> = newest.iter().copied().chain(self.wanted.along.iter().filter(known)).collect();
+        let named: BTreeSet<&PackageName> =
+            newest.iter().copied().chain(self.wanted.along.iter().filter(known)).collect();
         if named.is_empty() {
             return Ok(Picks::new());
         }
@@ -89,7 +90,8 @@ impl Movement<'_> {
         let prefer = without(&self.wanted.preferred, |name| named.contains(name));
         let favours = [&keep, &prefer];
         // The solver decides in the order of specs, and what it decides first is least hindered by favours.
-        let first: Vec<MatchSpec> = newest.iter().filter(|name| self.is_requested(name)).map(|name| any(name)).collect();
+        let first: Vec<MatchSpec> =
+            newest.iter().filter(|name| self.is_requested(name)).map(|name| any(name)).collect();
         let mut answer = self.question.solve(&Wish { favours: &favours, also: &first, ..Wish::default() })?;
         let mut reached = Picks::new();
         for name in newest {
@@ -175,7 +177,8 @@ impl Movement<'_> {
                 other => return other,
             }
         }
-        let answer = self.question.solve(&Wish { pins: &[targets], favours: &[&keep, &self.wanted.preferred], also: &[] })?;
+        let answer =
+            self.question.solve(&Wish { pins: &[targets], favours: &[&keep, &self.wanted.preferred], also: &[] })?;
         self.with_more_kept(answer, targets, keep)
     }
 

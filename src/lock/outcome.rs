@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rattler_conda_types::{Channel, Subdir};
 
+use super::advisor::Advisor;
+use super::explain::{Explanation, Missing};
 use super::movement::Held;
 use super::{Error, Failure, LockSpec, LockedPackage, SubdirSpec, UnknownPackage};
 use crate::channel::Client;
+use crate::project::Dependency;
 
 /// What became of one subdir.
 pub(super) enum Outcome {
@@ -31,42 +34,66 @@ pub(super) async fn collect(
     channels: &[Channel],
     client: &Client,
 ) -> Result<Collected, Error> {
-    let unknown: Vec<&BTreeSet<String>> = outcomes
-        .iter()
-        .filter_map(|outcome| if let Outcome::Unknown(names) = outcome { Some(names) } else { None })
-        .collect();
-    let nowhere: BTreeSet<String> = match &unknown[..] {
-        [first, rest @ ..] if unknown.len() == outcomes.len() => {
-            first.iter().filter(|name| rest.iter().all(|names| names.contains(*name))).cloned().collect()
-        }
-        _ => BTreeSet::new(),
-    };
+    let nowhere = unknown_everywhere(spec, &outcomes);
     if !nowhere.is_empty() {
         return Err(unknown_packages(spec, &nowhere, channels, client).await);
     }
+    let advisor = Advisor { spec, channels, client };
     let mut failures = Vec::new();
     let mut all = Collected { packages: Vec::new(), held: Vec::new() };
     for (subdir, outcome) in spec.subdirs.iter().zip(outcomes) {
-        let explanation = match outcome {
+        match outcome {
             Outcome::Solved { packages, held } => {
                 all.packages.extend(packages);
                 all.held.extend(held.into_iter().map(|held| (subdir.subdir, held)));
-                continue;
             }
-            Outcome::Unknown(names) => missing_here(subdir, &names),
-            Outcome::Unsolvable(explanation) => explanation,
-        };
-        failures.push(Failure { subdir: subdir.subdir, explanation });
+            Outcome::Unknown(names) => failures.push(missing_here(subdir, names, &advisor).await),
+            Outcome::Unsolvable(explanation) => failures.push(unsolvable(subdir, &explanation, &advisor).await),
+        }
     }
     if failures.is_empty() { Ok(all) } else { Err(Error::Unsolvable { image: spec.image.clone(), failures }) }
 }
 
-fn missing_here(spec: &SubdirSpec, names: &BTreeSet<String>) -> String {
-    let lines = spec.conda.iter().filter(|merged| names.contains(&merged.name)).map(|merged| {
-        let place = merged.dependencies.first().map_or(String::new(), |line| line.place.to_string());
-        format!("{place}: `{}` is not to be had for {}", merged.name, spec.subdir)
+/// Names that no subdir which asks for them has, and that none of them could be asked for elsewhere.
+fn unknown_everywhere(spec: &LockSpec, outcomes: &[Outcome]) -> BTreeSet<String> {
+    let unknown = |outcome: &Outcome| match outcome {
+        Outcome::Unknown(names) => names.clone(),
+        Outcome::Solved { .. } | Outcome::Unsolvable(_) => BTreeSet::new(),
+    };
+    let known = spec.subdirs.iter().zip(outcomes).flat_map(|(subdir, outcome)| {
+        let unknown = unknown(outcome);
+        subdir.root_names().into_iter().filter(move |name| !unknown.contains(name))
     });
-    lines.collect::<Vec<_>>().join("\n")
+    let known: BTreeSet<String> = known.collect();
+    outcomes.iter().flat_map(unknown).filter(|name| !known.contains(name)).collect()
+}
+
+/// Requested packages that `subdir` lacks.
+async fn missing_here(subdir: &SubdirSpec, names: BTreeSet<String>, advisor: &Advisor<'_>) -> Failure {
+    let lacks = |name: &String| format!("`{name}` is not to be had for {}", subdir.subdir);
+    let explanation = names.iter().map(lacks).collect::<Vec<_>>().join("\n");
+    let lines = lines(subdir, &names);
+    let missing: Vec<Missing> = names.into_iter().map(|name| Missing { spec: name.clone(), root: name }).collect();
+    Failure { subdir: subdir.subdir, lines, explanation, advice: advisor.on(subdir, &missing).await }
+}
+
+/// What the solver says of `subdir`, so that it can be read.
+async fn unsolvable(subdir: &SubdirSpec, explanation: &str, advisor: &Advisor<'_>) -> Failure {
+    let whole = Explanation::parse(explanation);
+    let (mut text, left_out) = whole.folded();
+    let lines = lines(subdir, &Explanation::parse(&text).names());
+    let advice = advisor.on(subdir, &whole.missing()).await;
+    if left_out > 0 {
+        tracing::info!("all that the solver says of {}:\n{explanation}", subdir.subdir);
+        text.push_str(&format!("\n({left_out} lines are left out; `-v` shows all)"));
+    }
+    Failure { subdir: subdir.subdir, lines, explanation: text, advice }
+}
+
+/// The requested lines of packages with these names.
+fn lines(subdir: &SubdirSpec, names: &BTreeSet<String>) -> Vec<Dependency> {
+    let asked = subdir.conda.iter().filter(|merged| names.contains(&merged.name));
+    asked.flat_map(|merged| merged.dependencies.iter().cloned()).collect()
 }
 
 async fn unknown_packages(spec: &LockSpec, names: &BTreeSet<String>, channels: &[Channel], client: &Client) -> Error {

@@ -12,11 +12,7 @@ use crate::channel::Client;
 impl LockedPackage {
     /// The entry for `record` on `subdir`, in the category `main`. conda-lock's format demands an MD5: where the channel tells none, the package
     /// is fetched (and its SHA-256 checked) to compute it.
-    pub(super) async fn of(
-        record: &RepoDataRecord,
-        subdir: Subdir,
-        client: &Client,
-    ) -> Result<Self, Error> {
+    pub(super) async fn of(record: &RepoDataRecord, subdir: Subdir, client: &Client) -> Result<Self, Error> {
         let package = &record.package_record;
         let mut locked = Self {
             name: package.name.as_normalized().to_owned(),

@@ -96,9 +96,7 @@ impl Relock<'_> {
             [self.existing, self.like].into_iter().flatten().flat_map(|lock| &lock.packages).map(|p| &p.url).collect();
         let exempt = names(self.cutoff_exempt);
         let too_late = |record: &&RepoDataRecord| {
-            !locked.contains(&record.url)
-                && !exempt.contains(&record.package_record.name)
-                && rule.is_excluded(record)
+            !locked.contains(&record.url) && !exempt.contains(&record.package_record.name) && rule.is_excluded(record)
         };
         let late: Arc<str> = format!("published after {cutoff}, the cut-off, or at a time that is not told").into();
         let records = records.iter().flat_map(|data| data.iter());

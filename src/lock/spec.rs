@@ -87,6 +87,12 @@ impl LockSpec {
         self.subdirs.iter().flat_map(|subdir| &subdir.conda).map(|merged| merged.name.clone()).collect()
     }
 
+    /// Where the image says what its machines have, whether or not it does: beside its own environment.
+    pub(super) fn virtual_packages_path(&self) -> PathBuf {
+        let own = self.sources.first().map_or_else(PathBuf::new, PathBuf::from);
+        self.folder.join(own).with_file_name("virtual-packages.yml")
+    }
+
     /// The channels, resolved as conda does.
     pub(super) fn resolved_channels(&self) -> Result<Vec<Channel>, Error> {
         let config = ChannelConfig::default_with_root_dir(self.folder.clone());

@@ -1,10 +1,10 @@
 //! Writes locks to an image's folder.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{Error, Lock};
+use super::{Error, Lock, Stale};
 use crate::project::ImageSpec;
 
 impl Lock {
@@ -20,9 +20,7 @@ impl Lock {
         for subdir in &self.subdirs {
             let path = image.explicit_lock_path(*subdir);
             let content = self.explicit(*subdir);
-            // The first line names whoever rendered the file.
-            let same = |old: &str| without_first_line(old) == without_first_line(&content);
-            if !fs_err::read_to_string(&path).is_ok_and(|old| same(&old)) {
+            if !fs_err::read_to_string(&path).is_ok_and(|old| says_the_same(&old, &content)) {
                 replace(&path, &content)?;
                 written.push(path);
             }
@@ -36,6 +34,32 @@ impl Lock {
         }
         Ok(written)
     }
+
+    /// The explicit locks in the folder of `image` that [`write`](Self::write) would replace.
+    ///
+    /// # Errors
+    /// [`Error::Read`] for a file that is there and cannot be read.
+    pub fn stale_explicit(&self, image: &ImageSpec) -> Result<Vec<Stale>, Error> {
+        let mut stale = Vec::new();
+        for &subdir in &self.subdirs {
+            let path = image.explicit_lock_path(subdir);
+            let found = match fs_err::read(&path) {
+                Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(source) => return Err(Error::Read { path, source }),
+            };
+            let rendered = self.explicit(subdir);
+            if !found.as_ref().is_some_and(|found| says_the_same(found, &rendered)) {
+                stale.push(Stale::Explicit { subdir, path, found, rendered });
+            }
+        }
+        Ok(stale)
+    }
+}
+
+/// Whether two explicit locks are the same but for the first line, which names whoever rendered it.
+fn says_the_same(old: &str, new: &str) -> bool {
+    without_first_line(old) == without_first_line(new)
 }
 
 fn without_first_line(text: &str) -> &str {

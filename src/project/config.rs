@@ -12,9 +12,7 @@ use rattler_conda_types::Subdir;
 
 use super::fields::{distinct, get};
 use super::yaml::{Document, Entry, Node, Value};
-use super::{
-    Age, AptPolicy, BaseReference, BaseSource, ChangeKind, Denied, Error, Help, Mirror, Place, RelockPolicy,
-};
+use super::{Age, AptPolicy, BaseReference, BaseSource, ChangeKind, Denied, Error, Help, Mirror, Place, RelockPolicy};
 use crate::oci::Platform;
 
 /// The file's name.
@@ -143,7 +141,8 @@ impl Config {
 
 impl Settings {
     fn read(fields: &[Entry]) -> Result<Self, Error> {
-        let packages = |key| Ok::<_, Error>(get(fields, key).map(|node| names(node, key)).transpose()?.unwrap_or_default());
+        let packages =
+            |key| Ok::<_, Error>(get(fields, key).map(|node| names(node, key)).transpose()?.unwrap_or_default());
         Ok(Self {
             base: get(fields, "base").map(base).transpose()?,
             platforms: get(fields, "platforms").map(platforms).transpose()?,
@@ -339,7 +338,10 @@ mod tests {
         assert_eq!(config.defaults.env["A"], "1");
         assert_eq!(config.defaults.apt, Some(AptPolicy::Skip));
         assert_eq!(config.defaults.relock, Some(RelockPolicy::Requested));
-        assert_eq!((&config.defaults.refresh[..], config.defaults.prefer_parent), (&["openssl".to_owned()][..], Some(false)));
+        assert_eq!(
+            (&config.defaults.refresh[..], config.defaults.prefer_parent),
+            (&["openssl".to_owned()][..], Some(false))
+        );
         assert_eq!(config.defaults.min_age, Some("1 week".parse().unwrap()));
         assert_eq!(config.defaults.min_age_exempt, ["certifi"]);
         assert_eq!(config.denied.kinds, [ChangeKind::Downgrade, ChangeKind::Removal]);

@@ -20,12 +20,14 @@
 mod archive;
 mod channel;
 mod package;
+mod puzzle;
 mod sandbox;
 mod server;
 mod skip;
 
 pub use channel::{CONDA_FORGE, TinyChannel, Written};
 pub use package::{PLACEHOLDER, Pkg};
+pub use puzzle::endless_puzzle;
 pub use sandbox::{Ran, Sandbox, tree};
 pub use server::{Fault, Server};
 pub use skip::skipped;
