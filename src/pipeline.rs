@@ -220,14 +220,29 @@ impl<'a> Session<'a> {
 
     /// Fetches repodata and packages for `image`: through the mirrors of the command line, the image, the project.
     fn channels(&self, image: &ImageSpec) -> Result<channel::Client, Error> {
+        let mirrors: Vec<_> = self.settings.mirrors.iter().chain(&image.mirrors).cloned().collect();
         Ok(channel::Client::new(channel::Options {
             cache_dir: self.settings.cache_dir.clone(),
-            mirrors: self.settings.mirrors.iter().chain(&image.mirrors).cloned().collect(),
+            variables: self.variables(image, &mirrors)?,
+            mirrors,
             offline: self.settings.offline,
             jobs: self.settings.jobs,
             auth_file: self.settings.credentials.channel_auth_file.clone(),
             netrc: self.settings.credentials.netrc.clone(),
         })?)
+    }
+
+    /// The variables in the URLs of `mirrors` and of the channels of `image`, and of the image whose root prefix it has.
+    fn variables(&self, image: &ImageSpec, mirrors: &[project::Mirror]) -> Result<channel::Variables, Error> {
+        let value_of = |name: &str| self.settings.variable(name);
+        let mut variables = channel::Variables::default();
+        for image in [Some(image), self.root_of(image)].into_iter().flatten() {
+            for (channel, place) in lock::channels_with_variables(image)? {
+                variables.channel(&channel, &place.to_string(), &value_of);
+            }
+        }
+        mirrors.iter().for_each(|mirror| variables.mirror(mirror, &value_of));
+        Ok(variables)
     }
 
     /// Brings the lock of `image` up to date. Where it holds and `choice` asks for nothing, it is left alone.

@@ -77,7 +77,7 @@ pub struct Given {
     pub project: Option<PathBuf>,
     /// `--cache-dir`.
     pub cache_dir: Option<PathBuf>,
-    /// `--mirror`, in order.
+    /// `--mirror`, in order; each may hold several pairs.
     pub mirrors: Vec<String>,
     /// `--offline`.
     pub offline: bool,
@@ -103,7 +103,8 @@ impl Settings {
             .ok_or(Error::NoCacheDirectory)?;
         let cache_dir =
             std::path::absolute(&cache_dir).map_err(|source| Error::Directory { path: cache_dir.clone(), source })?;
-        let mirrors = given.mirrors.iter().map(|text| Mirror::parse(text)).collect::<Result<_, _>>()?;
+        let mirrors = given.mirrors.iter().flat_map(|text| pairs(text));
+        let mirrors = mirrors.map(|pair| Mirror::parse(&pair)).collect::<Result<_, _>>()?;
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Ok(Self {
             directory,
@@ -116,6 +117,31 @@ impl Settings {
             credentials: Credentials::find(home.as_deref()),
         })
     }
+}
+
+impl Settings {
+    /// The value of an environment variable that a channel's or a mirror's URL names.
+    #[allow(clippy::unused_self, reason = "settings are where the environment is read")]
+    pub fn variable(&self, name: &str) -> Option<String> {
+        env::var(name).ok()
+    }
+}
+
+/// The pairs in one value of `--mirror` or `ESKER_MIRROR`: one a line; or all in one line, with spaces between, as a
+/// pair begins with `http://` or `https://` and the rest of a path, which may hold spaces, does not.
+fn pairs(text: &str) -> Vec<String> {
+    let mut pairs: Vec<String> = Vec::new();
+    for line in text.lines() {
+        for (index, word) in line.trim().split(' ').enumerate() {
+            let begins = index == 0 || ["http://", "https://"].iter().any(|scheme| word.starts_with(scheme));
+            match pairs.last_mut().filter(|_| !begins) {
+                Some(pair) => *pair = format!("{pair} {word}"),
+                None => pairs.push(word.to_owned()),
+            }
+        }
+    }
+    let trimmed = pairs.iter().map(|pair| pair.trim().to_owned());
+    trimmed.filter(|pair| !pair.is_empty()).collect()
 }
 
 impl Credentials {
@@ -152,5 +178,29 @@ fn source_date_epoch() -> Result<Option<u64>, Error> {
             value,
             expected: "a number of seconds since 1970",
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mirrors_of_one_variable_are_told_apart() {
+        for (text, expected) in [
+            ("", &[][..]),
+            ("https://a/=https://b/", &["https://a/=https://b/"]),
+            ("https://a/=https://b/  https://c/=file:///d", &["https://a/=https://b/", "https://c/=file:///d"]),
+            (
+                "https://a/=file:///my own/dir https://c/=http://d",
+                &["https://a/=file:///my own/dir", "https://c/=http://d"],
+            ),
+            (
+                "\nhttps://a/=file:///x  y\n https://a/=http://d/ \n",
+                &["https://a/=file:///x  y", "https://a/=http://d/"],
+            ),
+        ] {
+            assert_eq!(pairs(text), expected, "{text}");
+        }
     }
 }

@@ -17,8 +17,8 @@ use reqwest::{Response, StatusCode};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
 use url::Url;
 
-use super::mirrors::without_secrets;
-use super::transport::{ATTEMPTS, backoff};
+use super::mirrors::{Target, without_secrets};
+use super::transport::backoff;
 use super::{Client, Error, WrongHash};
 use crate::lock::LockedPackage;
 use crate::progress::{Progress, Task, Unit};
@@ -84,42 +84,58 @@ impl Client {
         Arc::clone(downloading.entry(path.to_path_buf()).or_default())
     }
 
+    /// Fetches `package` from the first of its mirrors that has it, whole and unharmed.
     async fn download(&self, package: &LockedPackage, path: &Path) -> Result<(), Error> {
-        let url = without_secrets(self.inner.mirrors.rewrite(&package.url));
-        if self.is_offline() && url.scheme() != "file" {
+        let targets = self.inner.mirrors.targets(&package.url);
+        if self.is_offline() && targets.iter().all(|target| target.url.scheme() != "file") {
             return Err(Error::Offline { what: package.file_name().to_owned() });
         }
         let folder = path.parent().expect("it was joined to its folder");
         fs_err::create_dir_all(folder).map_err(|error| Error::cache(folder, error))?;
         remove_stale(folder);
-        match self.download_to(package, &url, folder, path).await {
+        let (last, others) = targets.split_last().expect("there is at least one");
+        for target in others {
+            match self.download_to(package, target, folder, path).await {
+                Err(error) if error.is_of_the_source() => {
+                    tracing::info!(url = %target.shown(), %error, "trying the next mirror");
+                }
+                done => return done,
+            }
+        }
+        match self.download_to(package, last, folder, path).await {
             // Once more from the start: a proxy may have garbled it. Twice the same is the server's doing.
-            Err(Error::WrongHash(_)) => self.download_to(package, &url, folder, path).await,
+            Err(Error::WrongHash(_)) => self.download_to(package, last, folder, path).await,
             other => other,
         }
     }
 
-    /// `url` is where the package comes from, for messages.
-    async fn download_to(&self, package: &LockedPackage, url: &Url, folder: &Path, path: &Path) -> Result<(), Error> {
+    async fn download_to(
+        &self,
+        package: &LockedPackage,
+        from: &Target,
+        folder: &Path,
+        path: &Path,
+    ) -> Result<(), Error> {
         let mut partial = Partial::new(folder).await?;
         for attempt in 1.. {
-            match self.fetch(&package.url, url, &mut partial).await {
+            match self.fetch(&package.url, from, &mut partial).await {
                 Ok(()) => break,
                 Err(Error::Truncated { .. } | Error::Connection { .. } | Error::Timeout { .. })
-                    if attempt < ATTEMPTS =>
+                    if attempt < from.attempts =>
                 {
                     tokio::time::sleep(backoff(attempt + 1)).await;
                 }
                 Err(error) => return Err(error),
             }
         }
-        partial.verify(package, url)?;
+        partial.verify(package, &from.shown())?;
         partial.keep(path)
     }
 
     /// Fetches what `partial` lacks.
-    async fn fetch(&self, canonical: &Url, url: &Url, partial: &mut Partial) -> Result<(), Error> {
-        let mut request = self.inner.http.get(canonical.clone());
+    async fn fetch(&self, canonical: &Url, from: &Target, partial: &mut Partial) -> Result<(), Error> {
+        let url = &from.shown();
+        let mut request = self.inner.http.get(canonical.clone()).with_extension(from.clone());
         if partial.size > 0 {
             request = request.header(header::RANGE, format!("bytes={}-", partial.size));
         }

@@ -19,6 +19,22 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A variable in the URL of a channel or mirror is not set, or empty.
+    #[error("{wanted_by}: the environment variable `{variable}` is not set")]
+    UnsetVariable {
+        /// Its name.
+        variable: String,
+        /// The place of the channel, or the mirror.
+        wanted_by: String,
+    },
+    /// A URL holds a variable that no channel of the environment names there. Filling it in could hand any secret out.
+    #[error("`{url}` holds the variable `{variable}`, which no channel of the environment has there")]
+    StrayVariable {
+        /// Its name.
+        variable: String,
+        /// The URL, as written.
+        url: String,
+    },
     /// The HTTP client cannot be made.
     #[error("cannot set up HTTPS")]
     Setup(#[source] reqwest::Error),
@@ -127,7 +143,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The cache cannot be read or written.
-    #[error("cannot use `{path}` in the cache")]
+    #[error("cannot use the cache at `{path}`")]
     Cache {
         /// The file or directory.
         path: PathBuf,
@@ -174,6 +190,32 @@ impl Error {
         }
     }
 
+    /// Whether another mirror may do better.
+    pub(super) const fn is_of_the_source(&self) -> bool {
+        match self {
+            Self::NotFound { .. }
+            | Self::Unauthorized { .. }
+            | Self::Status { .. }
+            | Self::Dns { .. }
+            | Self::Connect { .. }
+            | Self::Timeout { .. }
+            | Self::Connection { .. }
+            | Self::Truncated { .. }
+            | Self::WrongHash(_)
+            | Self::Offline { .. } => true,
+            Self::Credentials { .. }
+            | Self::UnsetVariable { .. }
+            | Self::StrayVariable { .. }
+            | Self::Setup(_)
+            | Self::NoChannel { .. }
+            | Self::NoHash { .. }
+            | Self::NotAPackage { .. }
+            | Self::DiskFull { .. }
+            | Self::Cache { .. }
+            | Self::Repodata { .. } => false,
+        }
+    }
+
     /// What a status that is no success means.
     pub(super) fn status(url: Url, status: reqwest::StatusCode) -> Self {
         match status.as_u16() {
@@ -187,8 +229,8 @@ impl Error {
     pub(super) fn request(url: Url, error: reqwest_middleware::Error) -> Self {
         match error {
             reqwest_middleware::Error::Reqwest(error) => Self::reqwest(url, error),
-            reqwest_middleware::Error::Middleware(error) => match error.downcast::<super::transport::Offline>() {
-                Ok(offline) => Self::Offline { what: offline.0 },
+            reqwest_middleware::Error::Middleware(error) => match error.downcast::<Self>() {
+                Ok(own) => own,
                 Err(other) => Self::Connection { url, source: other.into() },
             },
         }

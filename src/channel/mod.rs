@@ -2,14 +2,17 @@
 //! gateway; packages downloaded once, verified, kept.
 //!
 //! Mirrors change where bytes come from, never what is written down: everything here is asked for by its canonical URL,
-//! and only the last step before the wire (`transport`) looks a mirror up. Locks therefore keep canonical URLs.
+//! and only the last step before the wire (`route`) looks a mirror up and fills in secrets. Locks therefore keep
+//! canonical URLs, with variables in them.
 
 mod credentials;
 mod download;
 mod error;
 mod mirrors;
 mod repodata;
+mod route;
 mod transport;
+mod variables;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -21,7 +24,9 @@ use reqwest_middleware::ClientWithMiddleware;
 use crate::project::Mirror;
 
 pub use error::{Error, WrongHash};
+pub use mirrors::without_secrets;
 pub use repodata::Records;
+pub use variables::{Variables, variables, whole_variable, written};
 
 use mirrors::Mirrors;
 
@@ -30,8 +35,10 @@ use mirrors::Mirrors;
 pub struct Options {
     /// Holds `packages/` and `repodata/`; made when needed. Several processes may share it.
     pub cache_dir: PathBuf,
-    /// Where to fetch from instead of canonical prefixes.
+    /// Where to fetch from instead of canonical prefixes. Several of one prefix are tried in order.
     pub mirrors: Vec<Mirror>,
+    /// What the variables in the URLs of channels and mirrors stand for.
+    pub variables: Variables,
     /// Nothing is fetched: what is not in the cache or on a `file://` mirror is an error.
     pub offline: bool,
     /// Downloads at once.
@@ -60,7 +67,15 @@ struct Inner {
 impl Options {
     /// Options with nothing special: no mirrors, no credentials, eight downloads at once.
     pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
-        Self { cache_dir: cache_dir.into(), mirrors: Vec::new(), offline: false, jobs: 8, auth_file: None, netrc: None }
+        Self {
+            cache_dir: cache_dir.into(),
+            mirrors: Vec::new(),
+            variables: Variables::default(),
+            offline: false,
+            jobs: 8,
+            auth_file: None,
+            netrc: None,
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Records of packages, by name, through rattler's gateway (sharded, zstd or plain `repodata.json`, cached).
 
+use std::path::PathBuf;
+
 use rattler_conda_types::{Channel, ChannelUrl, MatchSpec, PackageName, Subdir};
 use rattler_repodata_gateway::fetch::{CacheAction, FetchRepoDataError};
 use rattler_repodata_gateway::sparse::PackageFormatSelection;
@@ -15,7 +17,7 @@ use super::{Client, Error, Options};
 pub type Records = Vec<RepoData>;
 
 pub(super) fn gateway(options: &Options, mirrors: &Mirrors, http: ClientWithMiddleware) -> Gateway {
-    let folder = options.cache_dir.join("repodata").join(mirrors.fingerprint());
+    let folder = repodata_folder(options, mirrors);
     let cache_action = if options.offline { CacheAction::ForceCacheOnly } else { CacheAction::CacheOrFetch };
     let local = |from: Url| (from, SourceConfig::default());
     Gateway::builder()
@@ -29,6 +31,10 @@ pub(super) fn gateway(options: &Options, mirrors: &Mirrors, http: ClientWithMidd
             per_channel: mirrors.local_prefixes().map(local).collect(),
         })
         .finish()
+}
+
+fn repodata_folder(options: &Options, mirrors: &Mirrors) -> PathBuf {
+    options.cache_dir.join("repodata").join(mirrors.fingerprint())
 }
 
 impl Client {
@@ -93,7 +99,7 @@ impl Client {
 
     fn repodata_error(&self, channels: &[Channel], subdir: Subdir, error: GatewayError) -> Error {
         let first = channels.first().map(|channel| &channel.base_url);
-        let asked = |url: &Url| without_secrets(self.inner.mirrors.rewrite(url));
+        let asked = |url: &Url| self.inner.mirrors.shown(url);
         let channel_url = |channel: &ChannelUrl| asked(&Url::from(channel.clone()));
         match (error, first) {
             (GatewayError::SubdirNotFoundError(missing), _) => {
@@ -117,11 +123,22 @@ impl Client {
         }
     }
 
+    /// Whether repodata can be kept in the cache. The gateway's errors do not tell a cache that cannot be used from a
+    /// channel that cannot.
+    fn try_cache(&self) -> Result<(), Error> {
+        let folder = repodata_folder(&self.inner.options, &self.inner.mirrors);
+        let tried = fs_err::create_dir_all(&folder).and_then(|()| tempfile::tempfile_in(&folder));
+        tried.map(drop).map_err(|error| Error::cache(&folder, error))
+    }
+
     fn other_repodata_error(&self, channels: &[Channel], subdir: Subdir, error: GatewayError) -> Error {
         let io = chain(&error).find_map(|cause| cause.downcast_ref::<std::io::Error>());
         if let Some(full) = io.filter(|io| io.kind() == std::io::ErrorKind::StorageFull) {
             let source = std::io::Error::new(full.kind(), full.to_string());
             return Error::DiskFull { directory: self.cache_dir().to_path_buf(), source };
+        }
+        if let Err(error) = self.try_cache() {
+            return error;
         }
         let channel = channels.iter().map(Channel::canonical_name).collect::<Vec<_>>().join("`, `");
         Error::Repodata { channel, subdir, source: Box::new(error) }

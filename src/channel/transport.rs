@@ -1,7 +1,7 @@
 //! The HTTP client: mirrors, credentials, retries, and files in place of servers.
 //!
-//! Requests pass, in this order, [`Mirror`] (canonical URL to mirror), rattler's credentials (for the mirror's host),
-//! [`Retry`], and [`Local`] (`file:` URLs, and the gate that keeps offline runs off the network).
+//! Requests pass, in this order, [`Route`] (canonical URL to mirror, secrets filled in, the gate that keeps offline runs
+//! off the network), rattler's credentials (for the mirror's host), [`Retry`], and [`Local`] (`file:` URLs).
 
 use std::time::Duration;
 
@@ -12,18 +12,15 @@ use reqwest::{Request, Response, StatusCode};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next, Result as Sent};
 use url::Url;
 
-use super::mirrors::{Mirrors, without_secrets};
+use super::mirrors::{Mirrors, Target};
+use super::route::Route;
 use super::{Error, Options, credentials};
 
-/// Requests sent for one answer, at most.
+/// Requests sent for one answer, at most, where there is nobody else to ask.
 pub(super) const ATTEMPTS: u32 = 4;
 
-/// Offline, and this would have been fetched.
-#[derive(Debug, thiserror::Error)]
-#[error("`{0}` would have been fetched")]
-pub(super) struct Offline(pub String);
-
-/// The client that `options` ask for.
+/// The client that `options` ask for. Proxies are those of the environment (`HTTPS_PROXY`, `NO_PROXY` and so on), which
+/// reqwest reads by itself.
 pub(super) fn client(options: &Options, mirrors: Mirrors) -> Result<ClientWithMiddleware, Error> {
     let http = reqwest::Client::builder()
         .user_agent(concat!("esker/", env!("CARGO_PKG_VERSION")))
@@ -34,11 +31,12 @@ pub(super) fn client(options: &Options, mirrors: Mirrors) -> Result<ClientWithMi
         .build()
         .map_err(Error::Setup)?;
     let authentication = AuthenticationMiddleware::from_auth_storage(credentials::storage(options)?);
-    Ok(ClientBuilder::new(http)
-        .with(Mirror(mirrors))
+    let (variables, offline) = (options.variables.clone(), options.offline);
+    Ok(ClientBuilder::new(http.clone())
+        .with(Route { mirrors, variables, offline, http })
         .with(authentication)
         .with(Retry)
-        .with(Local { offline: options.offline })
+        .with(Local)
         .build())
 }
 
@@ -47,23 +45,14 @@ pub(super) fn backoff(attempt: u32) -> Duration {
     Duration::from_millis(100) * 2_u32.pow(attempt.saturating_sub(1))
 }
 
-struct Mirror(Mirrors);
-
-#[async_trait]
-impl Middleware for Mirror {
-    async fn handle(&self, mut request: Request, extensions: &mut Extensions, next: Next<'_>) -> Sent<Response> {
-        *request.url_mut() = self.0.rewrite(request.url());
-        next.run(request, extensions).await
-    }
-}
-
 struct Retry;
 
 #[async_trait]
 impl Middleware for Retry {
     async fn handle(&self, request: Request, extensions: &mut Extensions, next: Next<'_>) -> Sent<Response> {
+        let attempts = extensions.get::<Target>().map_or(ATTEMPTS, |target| target.attempts);
         for attempt in 1.. {
-            let Some(again) = request.try_clone().filter(|_| attempt < ATTEMPTS) else { break };
+            let Some(again) = request.try_clone().filter(|_| attempt < attempts) else { break };
             let answer = next.clone().run(again, extensions).await;
             let Some(asked) = retry_after(&answer) else { return answer };
             let pause = asked.unwrap_or_else(|| backoff(attempt + 1));
@@ -93,22 +82,15 @@ fn is_transient(status: StatusCode) -> bool {
         || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED)
 }
 
-struct Local {
-    offline: bool,
-}
+struct Local;
 
 #[async_trait]
 impl Middleware for Local {
     async fn handle(&self, request: Request, extensions: &mut Extensions, next: Next<'_>) -> Sent<Response> {
-        if request.url().scheme() == "file" {
-            return Ok(file(request.url()).await);
+        match request.url().scheme() {
+            "file" => Ok(file(request.url()).await),
+            _ => next.run(request, extensions).await,
         }
-        if self.offline {
-            return Err(reqwest_middleware::Error::middleware(Offline(
-                without_secrets(request.url().clone()).to_string(),
-            )));
-        }
-        next.run(request, extensions).await
     }
 }
 

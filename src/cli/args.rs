@@ -37,8 +37,9 @@ pub struct Global {
     /// Where packages and layers are cached [default: esker in the user's cache folder]
     #[arg(long, env = "ESKER_CACHE_DIR", value_name = "DIR", global = true)]
     cache_dir: Option<PathBuf>,
-    /// Fetch URLs that begin with FROM from TO (http or file) instead; locks keep FROM. May be repeated
-    #[arg(long, env = "ESKER_MIRROR", value_name = "FROM=TO", value_delimiter = ' ', global = true)]
+    /// Fetch URLs that begin with FROM from TO (http or file) instead; locks keep FROM. May be repeated: several TO of
+    /// one FROM are tried in order (in the variable: one pair a line, or spaces between)
+    #[arg(long, env = "ESKER_MIRROR", value_name = "FROM=TO", hide_env_values = true, global = true)]
     mirror: Vec<String>,
     /// Fetch nothing; use what is cached
     #[arg(long, env = "ESKER_OFFLINE", value_parser = FalseyValueParser::new(), global = true)]
@@ -66,8 +67,7 @@ impl Global {
         Given {
             project: self.project.clone(),
             cache_dir: self.cache_dir.clone(),
-            // A variable that is set to nothing is one empty word.
-            mirrors: self.mirror.iter().filter(|mirror| !mirror.is_empty()).cloned().collect(),
+            mirrors: self.mirror.clone(),
             offline: self.offline,
             jobs: self.jobs,
         }

@@ -94,13 +94,21 @@ impl Failure {
         while let Some(inner) = cause {
             let text = inner.to_string();
             // Some libraries repeat their cause in their own words.
-            if text != message && causes.last() != Some(&text) {
+            if text != message && causes.last() != Some(&text) && !repeats_path(inner, &message) {
                 causes.push(text);
             }
             cause = inner.source();
         }
         Self { kind, message, causes, hint }
     }
+}
+
+/// Whether `error` is an I/O error with the path it is about, as fs_err makes them, and `message` names that path: then
+/// only what the system said, which is its source, is news.
+fn repeats_path(error: &(dyn StdError + 'static), message: &str) -> bool {
+    let has_path =
+        error.downcast_ref::<io::Error>().and_then(io::Error::get_ref).is_some_and(|own| own.source().is_some());
+    has_path && error.to_string().split('`').skip(1).step_by(2).all(|path| message.contains(path))
 }
 
 /// What an error means, and what can be done about it: a line for each thing.
@@ -233,6 +241,8 @@ fn of_channel(error: &channel::Error) -> Verdict {
     use channel::Error as E;
     match error {
         E::Credentials { .. } => plain(Kind::Usage),
+        E::UnsetVariable { variable, .. } => hint(Kind::Usage, format!("set `{variable}` in the environment")),
+        E::StrayVariable { .. } => hint(Kind::Usage, "the lock is of other channels: solve it anew"),
         E::NoChannel { .. } => hint(Kind::Usage, "check the channel's name in `environment.yml`"),
         E::NotFound { .. } => hint(Kind::Environment, "if a mirror is set, it may lag behind; else solve anew"),
         E::Unauthorized { .. } => {
@@ -253,8 +263,10 @@ fn of_channel(error: &channel::Error) -> Verdict {
         | E::Timeout { .. }
         | E::Connection { .. }
         | E::Truncated { .. }
-        | E::Cache { .. }
         | E::Repodata { .. } => plain(Kind::Environment),
+        E::Cache { .. } => {
+            hint(Kind::Environment, "let the folder be written to, or put the cache elsewhere with `--cache-dir`")
+        }
     }
 }
 
@@ -359,13 +371,14 @@ fn of_lock(error: &lock::Error) -> Verdict {
         E::NoHash { .. } => plain(Kind::Environment),
         E::Solver { .. } => plain(Kind::Environment),
         E::PixiLock { .. } => hint(Kind::Usage, "remove it, or keep it in another folder"),
-        E::ChannelVariable { .. } => hint(Kind::Usage, "write the URL out, and keep credentials in a netrc"),
-        E::Channel { .. }
-        | E::ChannelSecret { .. }
-        | E::PipUnsupported { .. }
-        | E::Read { .. }
-        | E::ConflictMarker { .. }
-        | E::Format { .. } => plain(Kind::Usage),
+        E::ChannelSecret { .. } => hint(
+            Kind::Usage,
+            "write a variable in its place, as `/t/$TOKEN/`, or keep it in a netrc or in rattler's credentials file",
+        ),
+        E::ChannelHost { .. } => hint(Kind::Usage, "write the host out; to fetch from another one, set a mirror"),
+        E::Channel { .. } | E::PipUnsupported { .. } | E::Read { .. } | E::ConflictMarker { .. } | E::Format { .. } => {
+            plain(Kind::Usage)
+        }
         E::Write { source, .. } => of_io(source),
     }
 }

@@ -101,7 +101,7 @@ fn write_package(out: &mut String, package: &LockedPackage) {
             entry(out, 4, name, version);
         }
     }
-    entry(out, 2, "url", package.url.as_str());
+    entry(out, 2, "url", &package.written_url());
     out.push_str("  hash:\n");
     for (name, hash) in [("md5", &package.md5), ("sha256", &package.sha256)] {
         if let Some(hash) = hash {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::spelling::Requirement;
-use super::{Manager, SubdirSpec, VirtualPackage};
+use super::{LockedChannel, Manager, SubdirSpec, VirtualPackage};
 use crate::project::MergedSpec;
 
 /// The time that conda-lock stamps on virtual packages, in milliseconds.
@@ -18,7 +18,10 @@ const VIRTUAL_TIMESTAMP: u64 = 1_577_854_800_000;
 
 /// The content hash of `spec`. `defaults` says that the virtual packages are (or are laid over) conda-lock's own.
 pub(super) fn of(channels: &[String], spec: &SubdirSpec, defaults: bool) -> String {
-    let channel = |url: &String| python_compact(&json!({ "url": url, "used_env_vars": [] }));
+    let channel = |channel: &String| {
+        let LockedChannel { url, used_env_vars } = LockedChannel::of(channel);
+        python_compact(&json!({ "url": url, "used_env_vars": used_env_vars }))
+    };
     let content = json!({
         "channels": channels.iter().map(channel).collect::<Vec<_>>(),
         "specs": specs(spec),

@@ -18,10 +18,10 @@ pub enum Error {
     #[error(transparent)]
     Request(Box<project::Error>),
     /// A channel's name or URL is none.
-    #[error("`{channel}`, a channel of `{image}`, is no channel")]
+    #[error("{place}: `{channel}` is no channel")]
     Channel {
-        /// The image.
-        image: String,
+        /// Where it is written.
+        place: Place,
         /// As written.
         channel: String,
         /// What is wrong with it.
@@ -29,16 +29,16 @@ pub enum Error {
         source: ParseChannelError,
     },
     /// A channel's URL holds a token or a password, which a lock would publish.
-    #[error("a channel of `{image}` holds a secret: credentials belong into `~/.netrc` or rattler's credentials file")]
+    #[error("{place}: the channel's URL holds a secret, which the lock would publish")]
     ChannelSecret {
-        /// The image.
-        image: String,
+        /// Where it is written.
+        place: Place,
     },
-    /// A channel's URL holds a variable.
-    #[error("`{channel}`, a channel of `{image}`, holds a variable, which is not supported")]
-    ChannelVariable {
-        /// The image.
-        image: String,
+    /// A channel's scheme or host is a variable.
+    #[error("{place}: in `{channel}`, a variable can be the user, the password or a part of the path, not the host")]
+    ChannelHost {
+        /// Where it is written.
+        place: Place,
         /// As written.
         channel: String,
     },

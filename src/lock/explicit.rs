@@ -70,12 +70,13 @@ impl Lock {
 }
 
 fn explicit_line(package: &LockedPackage) -> String {
+    let url = package.written_url();
     match (package.manager, &package.md5, &package.sha256) {
-        (Manager::Pip, _, Some(sha256)) => format!("# pip {} @ {}#sha256={sha256}", package.name, package.url),
-        (Manager::Pip, _, None) => format!("# pip {} @ {}", package.name, package.url),
-        (Manager::Conda, Some(md5), _) => format!("{}#{md5}", package.url),
-        (Manager::Conda, None, Some(sha256)) => format!("{}#sha256:{sha256}", package.url),
-        (Manager::Conda, None, None) => package.url.to_string(),
+        (Manager::Pip, _, Some(sha256)) => format!("# pip {} @ {url}#sha256={sha256}", package.name),
+        (Manager::Pip, _, None) => format!("# pip {} @ {url}", package.name),
+        (Manager::Conda, Some(md5), _) => format!("{url}#{md5}"),
+        (Manager::Conda, None, Some(sha256)) => format!("{url}#sha256:{sha256}"),
+        (Manager::Conda, None, None) => url,
     }
 }
 

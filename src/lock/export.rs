@@ -48,7 +48,7 @@ fn conda_pin(package: &LockedPackage) -> String {
 
 fn pip_pin(package: &LockedPackage) -> String {
     let hash = package.sha256.as_ref().map(|sha256| format!("#sha256={sha256}")).unwrap_or_default();
-    format!("{} @ {}{hash}", package.name, package.url)
+    format!("{} @ {}{hash}", package.name, package.written_url())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 mod advice;
 mod advisor;
 mod categories;
+mod channels;
 mod conda_lock_yaml;
 mod content_hash;
 pub mod diff;
@@ -38,7 +39,10 @@ use rattler_conda_types::Subdir;
 use serde::Serialize;
 use url::Url;
 
+use crate::channel::{without_secrets, written};
 pub use advice::{Advice, advice};
+
+pub use channels::channels_with_variables;
 pub use error::{Error, Failure, UnknownPackage};
 pub use holds::{Stale, holds};
 pub use relock::{HeldBack, Relock};
@@ -85,7 +89,8 @@ pub struct LockedPackage {
     pub subdir: Subdir,
     /// Names it depends on and the version part of each requirement.
     pub dependencies: BTreeMap<String, String>,
-    /// Its canonical URL, mirrors undone, without secrets.
+    /// Its canonical URL, mirrors undone, with variables in place of secrets: [`written_url`](Self::written_url) is how
+    /// files have it.
     pub url: Url,
     /// MD5 of the archive, in hexadecimal. conda-lock requires it of conda packages.
     pub md5: Option<String>,
@@ -123,6 +128,16 @@ impl LockedPackage {
     /// conda-lock's order: conda before pip, then by name, then by subdir's name.
     fn key(&self) -> (Manager, &str, &str, &str) {
         (self.manager, &self.name, self.subdir.as_str(), &self.category)
+    }
+
+    /// Its URL as locks have it: a variable is `${NAME}`.
+    pub fn written_url(&self) -> String {
+        written(&self.url)
+    }
+
+    /// Its URL as it may be where nobody needs to fetch it from: without user, password and token, be they variables.
+    pub fn public_url(&self) -> Url {
+        without_secrets(self.url.clone())
     }
 
     /// The archive's file name: the last part of the URL.

@@ -55,6 +55,7 @@ pub async fn relock(
     progress: &dyn Progress,
 ) -> Result<Relocked, Error> {
     let channels = spec.resolved_channels()?;
+    spec.warnings().for_each(|warning| progress.warning(&warning));
     let label = format!("solving {}", spec.image);
     let task = Task::start(progress, &label, Some(spec.subdirs.len() as u64), Unit::Count);
     let solves = spec.subdirs.iter().map(|subdir| async {
@@ -65,9 +66,8 @@ pub async fn relock(
     });
     let outcomes = future::join_all(solves).await.into_iter().collect::<Result<Vec<_>, _>>()?;
     let Collected { packages, held } = collect(spec, outcomes, &channels, client).await?;
-    let channel = |url: &String| LockedChannel { url: url.clone(), used_env_vars: Vec::new() };
     let mut lock = Lock {
-        channels: spec.channels.iter().map(channel).collect(),
+        channels: spec.channels.iter().map(|channel| LockedChannel::of(channel)).collect(),
         subdirs: spec.subdirs.iter().map(|subdir| subdir.subdir).collect(),
         content_hash: spec.subdirs.iter().map(|subdir| (subdir.subdir, subdir.content_hash.clone())).collect(),
         sources: spec.sources.clone(),

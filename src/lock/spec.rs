@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
-use rattler_conda_types::{Channel, ChannelConfig, MatchSpec, Subdir};
-use url::Url;
+use rattler_conda_types::{Channel, MatchSpec, Subdir};
 
-use super::{Error, VirtualPackage, content_hash, virtual_packages};
-use crate::project::{Dependency, ImageSpec, MergedSpec, match_spec, merge};
+use super::{Error, VirtualPackage, channels, content_hash, virtual_packages};
+use crate::project::{Dependency, ImageSpec, MergedSpec, Place, match_spec, merge};
 
 /// What the locks of an image must answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +15,10 @@ pub struct LockSpec {
     pub image: String,
     /// The folder that relative channels are relative to.
     pub folder: PathBuf,
-    /// Channels as written, in order of priority.
+    /// Channels in order of priority, as a lock has them: as written, with variables spelled `${NAME}`.
     pub channels: Vec<String>,
+    /// Where each of them is written.
+    pub channel_places: Vec<Place>,
     /// The environment files, relative to the image's folder: own, parent's, grandparent's.
     pub sources: Vec<String>,
     /// What is asked for, by subdir, in the image's order.
@@ -56,13 +57,14 @@ impl LockSpec {
             image: image.name.clone(),
             folder: image.folder.clone(),
             channels: Vec::new(),
+            channel_places: Vec::new(),
             sources: sources.collect(),
             subdirs: Vec::new(),
         };
         for subdir in &image.subdirs {
             let merged = merge(&image.environments, *subdir)?;
             let virtual_packages = virtual_packages::of(*subdir, &image.virtual_packages);
-            spec.channels = merged.channels;
+            (spec.channels, spec.channel_places) = channels_of(image, &merged.channels)?;
             let mut of_subdir = SubdirSpec {
                 subdir: *subdir,
                 conda: merged.conda,
@@ -95,33 +97,18 @@ impl LockSpec {
 
     /// The channels, resolved as conda does.
     pub(super) fn resolved_channels(&self) -> Result<Vec<Channel>, Error> {
-        let config = ChannelConfig::default_with_root_dir(self.folder.clone());
+        let subdirs: Vec<Subdir> = self.subdirs.iter().map(|subdir| subdir.subdir).collect();
         let mut channels = Vec::new();
-        for written in &self.channels {
-            self.refuse_secrets(written)?;
-            for name in expanded(written) {
-                let channel = Channel::from_str(name, &config).map_err(|source| {
-                    let (image, channel) = (self.image.clone(), written.clone());
-                    Error::Channel { image, channel, source }
-                })?;
-                channels.push(channel);
-            }
+        for (channel, place) in self.channels.iter().zip(&self.channel_places) {
+            channels.extend(channels::resolved(channel, place, &self.folder, &subdirs)?);
         }
         Ok(channels)
     }
 
-    /// A lock is published: refuses channels that hold a password or a token, and variables that would become one.
-    fn refuse_secrets(&self, channel: &str) -> Result<(), Error> {
-        let url = Url::parse(channel).ok();
-        let has_user = url.as_ref().is_some_and(|url| !url.username().is_empty() || url.password().is_some());
-        let has_token = url.is_some_and(|url| url.path().starts_with("/t/"));
-        if channel.contains('$') {
-            return Err(Error::ChannelVariable { image: self.image.clone(), channel: channel.to_owned() });
-        }
-        if has_user || has_token {
-            return Err(Error::ChannelSecret { image: self.image.clone() });
-        }
-        Ok(())
+    /// What speaks against the lock that this will make, though nothing forbids it.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
+        let channels = self.channels.iter().zip(&self.channel_places);
+        channels.filter_map(|(channel, place)| channels::not_portable(channel, place))
     }
 }
 
@@ -142,12 +129,15 @@ impl SubdirSpec {
     }
 }
 
-/// conda's `defaults` stands for these (`default_channels` of conda's configuration, on Unix).
-fn expanded(channel: &str) -> Vec<&str> {
-    match channel {
-        "defaults" => vec!["https://repo.anaconda.com/pkgs/main", "https://repo.anaconda.com/pkgs/r"],
-        channel => vec![channel],
-    }
+/// `channels` as a lock has them, and where the files of `image` have each of them.
+fn channels_of(image: &ImageSpec, channels: &[String]) -> Result<(Vec<String>, Vec<Place>), Error> {
+    let place_of = |channel: &String| {
+        let mut written = image.environments.iter().flat_map(channels::written);
+        written.find(|(written, _)| written == channel).map(|(_, place)| place.clone())
+    };
+    let placed = channels.iter().filter_map(|channel| Some((channel, place_of(channel)?)));
+    let locked = placed.map(|(channel, place)| Ok((channels::locked_form(channel, &place)?, place)));
+    Ok(locked.collect::<Result<Vec<_>, Error>>()?.into_iter().unzip())
 }
 
 /// The way from `folder` to `path`, with `/`. Both are absolute.
@@ -169,30 +159,5 @@ mod tests {
         assert_eq!(relative(folder, &folder.join("environment.yml")), "environment.yml");
         assert_eq!(relative(folder, &folder.join("binder/environment.yml")), "binder/environment.yml");
         assert_eq!(relative(folder, Path::new("/project/base/environment.yml")), "../base/environment.yml");
-    }
-
-    #[test]
-    fn channels_are_resolved_and_secrets_refused() {
-        let spec = |channel: &str| LockSpec {
-            image: "x".into(),
-            folder: "/project/x".into(),
-            channels: vec![channel.into()],
-            sources: vec![],
-            subdirs: vec![],
-        };
-        let urls = |channel: &str| -> Vec<String> {
-            let channels = spec(channel).resolved_channels().unwrap();
-            channels.iter().map(|channel| channel.base_url.to_string()).collect()
-        };
-        assert_eq!(urls("conda-forge"), ["https://conda.anaconda.org/conda-forge/"]);
-        assert_eq!(urls("conda-forge/label/rc"), ["https://conda.anaconda.org/conda-forge/label/rc/"]);
-        assert_eq!(urls("./local"), ["file:///project/x/local/"]);
-        assert_eq!(urls("defaults").len(), 2);
-        for secret in ["https://user:pass@host/c", "https://host/t/tk-123/c"] {
-            let error = spec(secret).resolved_channels().unwrap_err();
-            assert!(matches!(error, Error::ChannelSecret { .. }) && !error.to_string().contains("pass"));
-        }
-        let variable = spec("https://host/t/$TOKEN/c").resolved_channels();
-        assert!(matches!(variable, Err(Error::ChannelVariable { .. })));
     }
 }

@@ -244,11 +244,21 @@ fn lock_subdirs(node: &Node) -> Result<Placed<Vec<Subdir>>, Error> {
 }
 
 fn mirrors(node: &Node) -> Result<Vec<Mirror>, Error> {
-    let mirror = |entry: &Entry| {
-        Mirror::new(&entry.key, entry.value.text("mirrors")?)
-            .map_err(|source| Error::Mirror { place: entry.place.clone(), source })
-    };
-    node.entries("mirrors")?.iter().map(mirror).collect()
+    let mut mirrors = Vec::new();
+    for entry in node.entries("mirrors")? {
+        let targets = match &entry.value.value {
+            Value::Sequence(items) => items.as_slice(),
+            _ => std::slice::from_ref(&entry.value),
+        };
+        if targets.is_empty() {
+            return Err(entry.value.bad_value("mirrors", "list at least one URL, or remove the entry"));
+        }
+        for target in targets {
+            let mirror = Mirror::new(&entry.key, target.text("mirrors")?);
+            mirrors.push(mirror.map_err(|source| Error::Mirror { place: entry.place.clone(), source })?);
+        }
+    }
+    Ok(mirrors)
 }
 
 fn layers(node: &Node) -> Result<usize, Error> {
@@ -354,6 +364,13 @@ mod tests {
     }
 
     #[test]
+    fn a_prefix_may_have_several_mirrors() {
+        let config = parse("mirrors:\n  https://a/: [http://b/, 'file:///c d/', https://a/]\n").unwrap();
+        let mirrors: Vec<_> = config.defaults.mirrors.iter().map(ToString::to_string).collect();
+        assert_eq!(mirrors, ["https://a/=http://b/", "https://a/=file:///c%20d/", "https://a/=https://a/"]);
+    }
+
+    #[test]
     fn nothing_is_fine() {
         assert!(parse("# no settings\n").unwrap().images.is_empty());
         assert!(matches!(parse("root:\n").unwrap().root, Root::None));
@@ -389,6 +406,10 @@ mod tests {
             ),
             ("lock-subdirs: [linux/amd64]", "f:1:16: unknown subdir `linux/amd64`; did you mean `linux-64`?"),
             ("mirrors: {https://a/: b}", "f:1:11: invalid entry of `mirrors`"),
+            (
+                "mirrors: {https://a/: []}",
+                "f:1:23: `a list` cannot be `mirrors`: list at least one URL, or remove the entry",
+            ),
             ("layers: 2", "f:1:9: `2` cannot be `layers`: write a number from 3 to 110"),
             ("layers: 111", "f:1:9: `111` cannot be `layers`: write a number from 3 to 110"),
             ("layers: many", "f:1:9: `many` cannot be `layers`: write a number from 3 to 110"),

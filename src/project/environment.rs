@@ -14,7 +14,7 @@ use super::fields::{distinct, get};
 use super::selector::{self, Selection};
 use super::spec::match_spec;
 use super::yaml::{Comment, Document, Entry, Node, Value};
-use super::{Dependency, Environment, Error, Help};
+use super::{Dependency, Environment, Error, Help, Place};
 
 const KEYS: [&str; 7] = ["name", "channels", "dependencies", "platforms", "category", "variables", "prefix"];
 const ADD_DEPENDENCIES: &str = "add `dependencies:` with a list of packages (`- python=3.12`)";
@@ -48,10 +48,12 @@ impl Reader {
         };
         let fields = root.fields("environment.yml", &KEYS)?;
         let (dependencies, pip) = self.dependencies(&root, fields)?;
+        let (channels, channel_places) = get(fields, "channels").map(channels).transpose()?.unwrap_or_default();
         let environment = Environment {
             path,
             name: get(fields, "name").map(|node| node.text_or_number("name").map(str::to_owned)).transpose()?,
-            channels: get(fields, "channels").map(channels).transpose()?.unwrap_or_default(),
+            channels,
+            channel_places,
             dependencies,
             pip,
             platforms: get(fields, "platforms").map(platforms).transpose()?,
@@ -188,21 +190,23 @@ fn not_text(item: &Node, found: &str) -> Error {
     Error::NotASpec { place: item.place.clone(), found: found.to_owned(), remedy }
 }
 
-/// The channels, without `nodefaults`, which says what is so anyway: no channel is searched but the listed ones.
-fn channels(node: &Node) -> Result<Vec<String>, Error> {
+/// The channels and their places, without `nodefaults`, which says what is so anyway: no channel is searched but the
+/// listed ones.
+fn channels(node: &Node) -> Result<(Vec<String>, Vec<Place>), Error> {
     let nodes: Vec<Node> = node
         .items("channels", "a list (`[conda-forge]`)")?
         .iter()
         .filter(|node| !is_nodefaults(node))
         .cloned()
         .collect();
-    distinct(&nodes, "channels", |node| {
+    let channels = distinct(&nodes, "channels", |node| {
         let channel = node.text("channels")?;
         if channel.contains(char::is_whitespace) {
             return Err(node.bad_value("channels", "it holds a space; write one channel an item"));
         }
         Ok(channel.to_owned())
-    })
+    })?;
+    Ok((channels, nodes.into_iter().map(|node| node.place).collect()))
 }
 
 fn is_nodefaults(node: &Node) -> bool {

@@ -116,7 +116,7 @@ pub enum BaseReference {
     Rootfs(PathBuf),
 }
 
-/// A channel URL prefix and where to fetch it from instead: `FROM=TO`.
+/// A channel URL prefix and where to fetch it from instead: `FROM=TO`. Several for one prefix are tried in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mirror {
     /// The canonical prefix, as it is written to locks.
@@ -134,6 +134,8 @@ pub struct Environment {
     pub name: Option<String>,
     /// Channels in order of priority, without `nodefaults`.
     pub channels: Vec<String>,
+    /// Where each of them stands.
+    pub channel_places: Vec<Place>,
     /// conda dependencies, in the file's order.
     pub dependencies: Vec<Dependency>,
     /// `pip:` requirements, in the file's order, all blocks together.

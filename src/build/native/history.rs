@@ -24,7 +24,7 @@ pub fn history(packages: &[Pinned], requested: &[String], time: u64) -> Vec<u8> 
 
 /// `conda-forge/linux-64::name-version-build`.
 fn dist(package: &Pinned) -> String {
-    let url = &package.locked.url;
+    let url = package.locked.public_url();
     let channel = url.path().rsplit_once('/').map_or("", |(channel, _)| channel).trim_start_matches('/');
     let file_name = package.locked.file_name();
     let stem = file_name.strip_suffix(".conda").or_else(|| file_name.strip_suffix(".tar.bz2")).unwrap_or(file_name);

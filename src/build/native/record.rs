@@ -31,8 +31,8 @@ pub fn record(package: &Pinned, archive: &Archive, info: &Info, mut paths: Vec<P
         .map_err(|error| broken(error.to_string()))?;
     let identifier = DistArchiveIdentifier::try_from_filename(&archive.name)
         .ok_or_else(|| broken(format!("`{}` is no package's file name", archive.name)))?;
-    let channel = package.locked.url.as_str().rsplit_once('/').map(|(channel, _)| channel.to_owned());
-    let url = package.locked.url.clone();
+    let url = package.locked.public_url();
+    let channel = url.as_str().rsplit_once('/').map(|(channel, _)| channel.to_owned());
     paths.sort_by(|a, b| a.relative_path.cmp(&b.relative_path));
     let mut record =
         PrefixRecord::from_repodata_record(RepoDataRecord { package_record, identifier, url, channel }, paths);
