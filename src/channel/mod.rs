@@ -10,6 +10,7 @@ mod error;
 mod mirrors;
 mod repodata;
 mod transport;
+mod wheel;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,8 @@ pub struct Options {
     pub auth_file: Option<PathBuf>,
     /// Credentials as curl keeps them (`~/.netrc`, `NETRC`); may not exist.
     pub netrc: Option<PathBuf>,
+    /// The program `uv`, which asks Python package indexes in its own way; by name or path.
+    pub uv: PathBuf,
 }
 
 /// A way to channels: cheap to clone, clones share connections and what is known of repodata.
@@ -60,7 +63,15 @@ struct Inner {
 impl Options {
     /// Options with nothing special: no mirrors, no credentials, eight downloads at once.
     pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
-        Self { cache_dir: cache_dir.into(), mirrors: Vec::new(), offline: false, jobs: 8, auth_file: None, netrc: None }
+        Self {
+            cache_dir: cache_dir.into(),
+            mirrors: Vec::new(),
+            offline: false,
+            jobs: 8,
+            auth_file: None,
+            netrc: None,
+            uv: PathBuf::from("uv"),
+        }
     }
 }
 
@@ -84,6 +95,11 @@ impl Client {
     /// Whether nothing may be fetched.
     pub fn is_offline(&self) -> bool {
         self.inner.options.offline
+    }
+
+    /// The program `uv`.
+    pub fn uv(&self) -> &Path {
+        &self.inner.options.uv
     }
 
     /// rattler's gateway to repodata, over this client's connections, with its cache below

@@ -175,6 +175,7 @@ fn of_project(error: &project::Error) -> Verdict {
         | E::Value { .. }
         | E::NotASpec { .. }
         | E::Spec { .. }
+        | E::Requirement { .. }
         | E::UnknownSelector { .. }
         | E::MisplacedSelector { .. }
         | E::UnknownSubdir { .. }
@@ -254,6 +255,7 @@ fn of_channel(error: &channel::Error) -> Verdict {
         | E::Connection { .. }
         | E::Truncated { .. }
         | E::Cache { .. }
+        | E::File { .. }
         | E::Repodata { .. } => plain(Kind::Environment),
     }
 }
@@ -360,16 +362,22 @@ fn of_lock(error: &lock::Error) -> Verdict {
         E::HashChanged { .. } => {
             hint(Kind::No, "the channel replaced a package, which it must not: find out why before locking it anew")
         }
-        E::NoHash { .. } => plain(Kind::Environment),
+        E::NoHash { .. } => hint(
+            Kind::Environment,
+            "a package asked for by its URL may be given its MD5: `https://…/name-1.0-0.conda#MD5`",
+        ),
         E::Solver { .. } => plain(Kind::Environment),
+        E::UvMissing { .. } => hint(Kind::Environment, "install it (`pip install uv`), or set `ESKER_UV` to its path"),
+        E::UvRun { source, .. } => of_io(source),
+        E::Uv { .. } => hint(Kind::Environment, "indexes and credentials of uv are set by its own variables (`UV_…`)"),
+        E::PipPlatform { .. } => {
+            hint(Kind::Usage, "keep pip's packages off it with selectors (`# [linux64]`), or use conda packages")
+        }
         E::PixiLock { .. } => hint(Kind::Usage, "remove it, or keep it in another folder"),
         E::ChannelVariable { .. } => hint(Kind::Usage, "write the URL out, and keep credentials in a netrc"),
-        E::Channel { .. }
-        | E::ChannelSecret { .. }
-        | E::PipUnsupported { .. }
-        | E::Read { .. }
-        | E::ConflictMarker { .. }
-        | E::Format { .. } => plain(Kind::Usage),
+        E::Channel { .. } | E::ChannelSecret { .. } | E::Read { .. } | E::ConflictMarker { .. } | E::Format { .. } => {
+            plain(Kind::Usage)
+        }
         E::Write { source, .. } => of_io(source),
     }
 }

@@ -1,5 +1,6 @@
 //! `esker lock`: environments to locks.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -9,7 +10,7 @@ use super::failure::Failure;
 use super::ui::Ui;
 use crate::pipeline::{self, Locked, Session};
 use crate::progress::Progress;
-use crate::project::ImageSpec;
+use crate::project::{self, ImageSpec};
 
 #[derive(Serialize)]
 struct Report {
@@ -32,7 +33,18 @@ struct Checked {
 
 pub async fn run(args: &LockArgs, session: &Session<'_>, ui: &Ui) -> Result<ExitCode, Failure> {
     let images = selected(&args.images, session)?;
+    warn_of_lints(&images, ui);
     if args.check { check(&images, session, ui) } else { lock(&images, session, ui).await }
+}
+
+/// Warns of lines that are valid and hardly meant, of each once: images share their parents' files.
+pub fn warn_of_lints(images: &[&ImageSpec], ui: &Ui) {
+    let lines = images.iter().flat_map(|image| &image.environments).flat_map(|environment| &environment.dependencies);
+    let found = lines.filter_map(|line| Some((line.place.to_string(), project::lint(&line.spec)?)));
+    let mut seen = BTreeSet::new();
+    for (place, lint) in found.filter(|(place, _)| seen.insert(place.clone())) {
+        ui.warning(&format!("{place}: {lint}"));
+    }
 }
 
 /// The images named, or all.

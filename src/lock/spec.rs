@@ -76,8 +76,20 @@ impl LockSpec {
         Ok(spec)
     }
 
-    /// The channels, resolved as conda does.
+    /// The channels, resolved as conda does: behind those listed come those that single lines name (`channel::name`).
     pub(super) fn resolved_channels(&self) -> Result<Vec<Channel>, Error> {
+        let mut channels = self.listed_channels()?;
+        for root in self.subdirs.iter().flat_map(SubdirSpec::roots) {
+            let Some(channel) = root.spec.channel.filter(|_| root.spec.url.is_none()) else { continue };
+            self.refuse_secrets(channel.base_url.as_str())?;
+            if channels.iter().all(|known| known.base_url != channel.base_url) {
+                channels.push(channel.as_ref().clone());
+            }
+        }
+        Ok(channels)
+    }
+
+    fn listed_channels(&self) -> Result<Vec<Channel>, Error> {
         let config = ChannelConfig::default_with_root_dir(self.folder.clone());
         let mut channels = Vec::new();
         for written in &self.channels {

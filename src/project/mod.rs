@@ -10,6 +10,7 @@ mod environment;
 mod error;
 mod fields;
 mod merge;
+mod requirement;
 mod resolve;
 mod review;
 mod selector;
@@ -29,8 +30,9 @@ pub use base::{ParseBaseError, ParseMirrorError};
 pub use error::{ChannelConflict, Conflict, Error, Help};
 pub use fields::SUBDIRS;
 pub use merge::{Merged, MergedSpec, merge};
+pub use requirement::{Requirement, RequirementError, requirement, sha256_of, wheel_url};
 pub use review::{ChangeKind, Denied};
-pub use spec::{SpecError, match_spec};
+pub use spec::{SpecError, lint, match_spec};
 
 /// A folder of images, read and checked.
 #[derive(Clone, Debug)]

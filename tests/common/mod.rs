@@ -20,6 +20,7 @@
 mod archive;
 mod channel;
 mod package;
+pub mod pypi;
 mod sandbox;
 mod server;
 mod skip;
