@@ -229,6 +229,7 @@ impl<'a> Session<'a> {
             jobs: self.settings.jobs,
             auth_file: self.settings.credentials.channel_auth_file.clone(),
             netrc: self.settings.credentials.netrc.clone(),
+            uv: self.settings.uv.clone(),
         })?)
     }
 

@@ -28,6 +28,8 @@ pub struct Settings {
     pub source_date_epoch: Option<u64>,
     /// Files with channel and registry credentials.
     pub credentials: Credentials,
+    /// The program `uv` (`ESKER_UV`), which solves `pip:`; by name or path.
+    pub uv: PathBuf,
 }
 
 /// Where credentials may be.
@@ -115,6 +117,7 @@ impl Settings {
             now: jiff::Timestamp::now(),
             source_date_epoch: source_date_epoch()?,
             credentials: Credentials::find(home.as_deref()),
+            uv: env::var_os("ESKER_UV").filter(|uv| !uv.is_empty()).unwrap_or_else(|| "uv".into()).into(),
         })
     }
 }

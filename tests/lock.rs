@@ -7,6 +7,10 @@ mod common;
 mod corpus;
 #[path = "lock/hostile.rs"]
 mod hostile;
+#[path = "lock/inputs.rs"]
+mod inputs;
+#[path = "lock/pip.rs"]
+mod pip;
 #[path = "lock/unsolvable.rs"]
 mod unsolvable;
 
@@ -316,28 +320,6 @@ async fn a_missing_md5_is_computed_from_the_verified_package() {
     let archive = world.folder.path().join("channel/noarch/a-1-0.conda");
     let digest = rattler_digest::compute_file_digest::<rattler_digest::Md5>(archive).unwrap();
     assert_eq!(package.md5, Some(hex::encode(digest)));
-}
-
-#[tokio::test]
-async fn pip_requirements_are_refused_unless_locked() {
-    let world = world(&TinyChannel::standard().package(Pkg::new("pip", "24.0").depends("python")));
-    let environment = "channels: [conda-forge]\ndependencies:\n  - python\n  - pip:\n    - cowsay >=5\n";
-    let spec = LockSpec::of(&world.image_of(environment)).unwrap();
-    let error = solve(&spec, None, &world.client(), &Silent).await.unwrap_err();
-    assert!(matches!(&error, Error::PipUnsupported { place, .. } if place.line == 5), "{error}");
-
-    let mut locked = world.lock(&["python", "pip"]).await.unwrap();
-    for subdir in locked.subdirs.clone() {
-        let mut cowsay = locked.packages.iter().find(|package| package.subdir == subdir).unwrap().clone();
-        (cowsay.name, cowsay.version, cowsay.manager) = ("cowsay".into(), "6.1".into(), esker::lock::Manager::Pip);
-        cowsay.url = "https://files.example/cowsay-6.1-py3-none-any.whl".parse().unwrap();
-        locked.packages.push(cowsay);
-    }
-    assert_eq!(holds(&spec, &locked), []);
-    let kept = solve(&spec, Some(&locked), &world.client(), &Silent).await.unwrap();
-    assert_eq!(versions(&kept, Subdir::Linux64), ["libfoo=2.1", "pip=24.0", "python=3.12.1", "cowsay=6.1"]);
-    let explicit = kept.explicit(Subdir::Linux64);
-    assert!(explicit.lines().last().unwrap().starts_with("# pip cowsay @ https://files.example/cowsay-6.1"));
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use url::Url;
 use super::mirrors::{Target, without_secrets};
 use super::transport::backoff;
 use super::{Client, Error, WrongHash};
-use crate::lock::LockedPackage;
+use crate::lock::{LockedPackage, Manager};
 use crate::progress::{Progress, Task, Unit};
 
 /// Partial downloads of killed runs are removed after this time: long enough for no download to be still at it.
@@ -70,7 +70,8 @@ impl Client {
     /// When the lock gives no hash, or its URL is no package's.
     pub fn package_path(&self, package: &LockedPackage) -> Result<PathBuf, Error> {
         let file_name = package.file_name();
-        if !(file_name.ends_with(".conda") || file_name.ends_with(".tar.bz2")) {
+        let is_wheel = package.manager == Manager::Pip && file_name.ends_with(".whl");
+        if !(is_wheel || file_name.ends_with(".conda") || file_name.ends_with(".tar.bz2")) {
             return Err(Error::NotAPackage { url: without_secrets(package.url.clone()) });
         }
         let hash = package.sha256.as_ref().or(package.md5.as_ref());

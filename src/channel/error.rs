@@ -121,8 +121,8 @@ pub enum Error {
         /// `name version`.
         package: String,
     },
-    /// A lock's URL is not that of a conda package.
-    #[error("`{url}` is no conda package: its name does not end in `.conda` or `.tar.bz2`")]
+    /// A lock's URL is not that of a package.
+    #[error("`{url}` is no package: neither a conda one (`.conda`, `.tar.bz2`) nor a whole wheel")]
     NotAPackage {
         /// The URL.
         url: Url,
@@ -150,6 +150,15 @@ pub enum Error {
         /// The system's words.
         #[source]
         source: io::Error,
+    },
+    /// A package that is asked for by its URL cannot be had, or is none.
+    #[error("cannot use the package at `{url}`")]
+    File {
+        /// The package.
+        url: String,
+        /// Why not.
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
     },
     /// Repodata arrived, but makes no sense.
     #[error("the repodata of `{channel}` for {subdir} is unusable")]
@@ -212,6 +221,7 @@ impl Error {
             | Self::NotAPackage { .. }
             | Self::DiskFull { .. }
             | Self::Cache { .. }
+            | Self::File { .. }
             | Self::Repodata { .. } => false,
         }
     }

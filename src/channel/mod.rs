@@ -13,6 +13,7 @@ mod repodata;
 mod route;
 mod transport;
 mod variables;
+mod wheel;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,8 @@ pub struct Options {
     pub auth_file: Option<PathBuf>,
     /// Credentials as curl keeps them (`~/.netrc`, `NETRC`); may not exist.
     pub netrc: Option<PathBuf>,
+    /// The program `uv`, which asks Python package indexes in its own way; by name or path.
+    pub uv: PathBuf,
 }
 
 /// A way to channels: cheap to clone, clones share connections and what is known of repodata.
@@ -75,6 +78,7 @@ impl Options {
             jobs: 8,
             auth_file: None,
             netrc: None,
+            uv: PathBuf::from("uv"),
         }
     }
 }
@@ -99,6 +103,11 @@ impl Client {
     /// Whether nothing may be fetched.
     pub fn is_offline(&self) -> bool {
         self.inner.options.offline
+    }
+
+    /// The program `uv`.
+    pub fn uv(&self) -> &Path {
+        &self.inner.options.uv
     }
 
     /// rattler's gateway to repodata, over this client's connections, with its cache below

@@ -1,5 +1,6 @@
 //! Records of packages, by name, through rattler's gateway (sharded, zstd or plain `repodata.json`, cached).
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use rattler_conda_types::{Channel, ChannelUrl, MatchSpec, PackageName, Subdir};
@@ -51,7 +52,30 @@ impl Client {
         subdir: Subdir,
         names: impl IntoIterator<Item = PackageName>,
     ) -> Result<Records, Error> {
-        self.queried(channels, subdir, names, true).await
+        self.queried(channels, subdir, names.into_iter().map(by_name), true).await
+    }
+
+    /// All records of `names` and of everything they may depend on, and the packages that `urls` name: where no channel
+    /// has one, the package itself is asked what it is. Those come first, as no channel may stand above them.
+    ///
+    /// # Errors
+    /// As [`records`](Self::records); also when such a package cannot be fetched.
+    pub async fn records_and_files(
+        &self,
+        channels: &[Channel],
+        subdir: Subdir,
+        names: impl IntoIterator<Item = PackageName>,
+        urls: Vec<MatchSpec>,
+    ) -> Result<Records, Error> {
+        let names: Vec<PackageName> = names.into_iter().collect();
+        let records = self.records(channels, subdir, names.clone()).await?;
+        let offered: HashSet<&Url> = records.iter().flat_map(|data| data.iter()).map(|record| &record.url).collect();
+        let others: Vec<MatchSpec> =
+            urls.into_iter().filter(|spec| spec.url.as_ref().is_some_and(|url| !offered.contains(url))).collect();
+        if others.is_empty() {
+            return Ok(records);
+        }
+        self.queried(channels, subdir, others.into_iter().chain(names.into_iter().map(by_name)), true).await
     }
 
     /// All records of `names` alone, for `subdir` and noarch.
@@ -64,17 +88,16 @@ impl Client {
         subdir: Subdir,
         names: impl IntoIterator<Item = PackageName>,
     ) -> Result<Records, Error> {
-        self.queried(channels, subdir, names, false).await
+        self.queried(channels, subdir, names.into_iter().map(by_name), false).await
     }
 
     async fn queried(
         &self,
         channels: &[Channel],
         subdir: Subdir,
-        names: impl IntoIterator<Item = PackageName>,
+        specs: impl Iterator<Item = MatchSpec>,
         recursive: bool,
     ) -> Result<Records, Error> {
-        let specs = names.into_iter().map(|name| MatchSpec { name: name.into(), ..MatchSpec::default() });
         let query = self
             .gateway()
             .query(channels.to_vec(), [subdir, Subdir::NoArch], specs)
@@ -119,6 +142,10 @@ impl Client {
             (GatewayError::FetchRepoDataError(FetchRepoDataError::NoCacheAvailable(url)), _) => {
                 Error::Offline { what: asked(&url).to_string() }
             }
+            (GatewayError::DirectUrlQueryError(url, source), _) => {
+                let url = Url::parse(&url).map_or(url, |url| asked(&url).to_string());
+                Error::File { url, source: Box::new(source) }
+            }
             (error, _) => self.other_repodata_error(channels, subdir, error),
         }
     }
@@ -143,4 +170,8 @@ impl Client {
         let channel = channels.iter().map(Channel::canonical_name).collect::<Vec<_>>().join("`, `");
         Error::Repodata { channel, subdir, source: Box::new(error) }
     }
+}
+
+fn by_name(name: PackageName) -> MatchSpec {
+    MatchSpec { name: name.into(), ..MatchSpec::default() }
 }

@@ -183,6 +183,7 @@ fn of_project(error: &project::Error) -> Verdict {
         | E::Value { .. }
         | E::NotASpec { .. }
         | E::Spec { .. }
+        | E::Requirement { .. }
         | E::UnknownSelector { .. }
         | E::MisplacedSelector { .. }
         | E::UnknownSubdir { .. }
@@ -263,6 +264,7 @@ fn of_channel(error: &channel::Error) -> Verdict {
         | E::Timeout { .. }
         | E::Connection { .. }
         | E::Truncated { .. }
+        | E::File { .. }
         | E::Repodata { .. } => plain(Kind::Environment),
         E::Cache { .. } => {
             hint(Kind::Environment, "let the folder be written to, or put the cache elsewhere with `--cache-dir`")
@@ -368,17 +370,24 @@ fn of_lock(error: &lock::Error) -> Verdict {
         E::HashChanged { .. } => {
             hint(Kind::No, "the channel replaced a package, which it must not: find out why before locking it anew")
         }
-        E::NoHash { .. } => plain(Kind::Environment),
+        E::NoHash { .. } => hint(
+            Kind::Environment,
+            "a package asked for by its URL may be given its MD5: `https://…/name-1.0-0.conda#MD5`",
+        ),
         E::Solver { .. } => plain(Kind::Environment),
+        E::UvMissing { .. } => hint(Kind::Environment, "install it (`pip install uv`), or set `ESKER_UV` to its path"),
+        E::UvRun { source, .. } => of_io(source),
+        E::Uv { .. } => hint(Kind::Environment, "indexes and credentials of uv are set by its own variables (`UV_…`)"),
+        E::PipPlatform { .. } => {
+            hint(Kind::Usage, "keep pip's packages off it with selectors (`# [linux64]`), or use conda packages")
+        }
         E::PixiLock { .. } => hint(Kind::Usage, "remove it, or keep it in another folder"),
         E::ChannelSecret { .. } => hint(
             Kind::Usage,
             "write a variable in its place, as `/t/$TOKEN/`, or keep it in a netrc or in rattler's credentials file",
         ),
         E::ChannelHost { .. } => hint(Kind::Usage, "write the host out; to fetch from another one, set a mirror"),
-        E::Channel { .. } | E::PipUnsupported { .. } | E::Read { .. } | E::ConflictMarker { .. } | E::Format { .. } => {
-            plain(Kind::Usage)
-        }
+        E::Channel { .. } | E::Read { .. } | E::ConflictMarker { .. } | E::Format { .. } => plain(Kind::Usage),
         E::Write { source, .. } => of_io(source),
     }
 }

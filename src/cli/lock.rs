@@ -13,7 +13,7 @@ use crate::lock::diff::ImageDiff;
 use crate::lock::{HeldBack, LockSpec};
 use crate::pipeline::{self, LockChoice, Locked, Session};
 use crate::progress::Progress;
-use crate::project::{Cutoff, ImageSpec, RelockPolicy};
+use crate::project::{self, Cutoff, ImageSpec, RelockPolicy};
 
 #[derive(Serialize)]
 struct Report {
@@ -23,7 +23,18 @@ struct Report {
 
 pub async fn run(args: &LockArgs, session: &Session<'_>, ui: &Ui) -> Result<ExitCode, Failure> {
     let images = selected(&args.images, session)?;
+    warn_of_lints(&images, ui);
     if args.check { check::run(&images, session, ui) } else { lock(args, &images, session, ui).await }
+}
+
+/// Warns of lines that are valid and hardly meant, of each once: images share their parents' files.
+pub fn warn_of_lints(images: &[&ImageSpec], ui: &Ui) {
+    let lines = images.iter().flat_map(|image| &image.environments).flat_map(|environment| &environment.dependencies);
+    let found = lines.filter_map(|line| Some((line.place.to_string(), project::lint(&line.spec)?)));
+    let mut seen = BTreeSet::new();
+    for (place, lint) in found.filter(|(place, _)| seen.insert(place.clone())) {
+        ui.warning(&format!("{place}: {lint}"));
+    }
 }
 
 /// The images named, or all.

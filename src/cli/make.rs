@@ -50,6 +50,7 @@ pub async fn run(args: &MakeArgs, session: &Session<'_>, ui: &Ui) -> Result<Exit
     }
     args.build.destinations()?;
     args.verify.selection()?;
+    lock::warn_of_lints(&images, ui);
     let mut made = Vec::new();
     for image in images {
         made.push(make(image, args, session, ui).await?);

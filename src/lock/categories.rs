@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::holds::pip_name;
+use super::pip::pip_name;
 use super::{LockedPackage, Manager, SubdirSpec};
 use crate::project::MergedSpec;
 

@@ -6,12 +6,14 @@
 
 use std::fmt::Write as _;
 
+use pep508_rs::{MarkerEnvironment, MarkerExpression, MarkerTree};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::pip::Target;
 use super::spelling::Requirement;
 use super::{LockedChannel, Manager, SubdirSpec, VirtualPackage};
-use crate::project::MergedSpec;
+use crate::project::{Dependency, MergedSpec, requirement};
 
 /// The time that conda-lock stamps on virtual packages, in milliseconds.
 const VIRTUAL_TIMESTAMP: u64 = 1_577_854_800_000;
@@ -48,8 +50,14 @@ fn specs(spec: &SubdirSpec) -> Vec<Value> {
         let pip = versioned(Manager::Conda, "pip", "*", "main");
         all.push((Manager::Conda, "pip".to_owned(), pip));
     }
+    let markers = Target::new(spec.subdir, "3.12", &[]);
     for pip in &spec.pip {
-        all.push((Manager::Pip, pip.name.clone(), pip_spec(pip)));
+        let of_platform =
+            |line: &&Dependency| markers.as_ref().is_none_or(|target| may_hold(&line.spec, &target.markers));
+        // Where a name repeats, conda-lock takes the last.
+        if let Some(line) = pip.dependencies.iter().filter(of_platform).next_back() {
+            all.push((Manager::Pip, pip.name.clone(), pip_spec(&pip.name, &line.spec, &pip.category)));
+        }
     }
     all.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
     all.into_iter().map(|(.., value)| value).collect()
@@ -65,15 +73,53 @@ fn conda_spec(spec: &MergedSpec) -> Value {
     value
 }
 
-/// A pip requirement, its version as written: conda-lock asks Poetry for its own spelling, which is not reproduced.
-fn pip_spec(spec: &MergedSpec) -> Value {
-    let line = spec.dependencies.first().map_or("", |line| line.spec.as_str());
-    let name_end = line.find(|c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c))).unwrap_or(line.len());
-    let version = match line[name_end..].trim() {
-        "" => "*",
-        version => version,
+/// A pip requirement in conda-lock's words, which are those of the line: nothing is normalised but the name.
+fn pip_spec(name: &str, line: &str, category: &str) -> Value {
+    let (line, marker) = match line.rsplit_once(';') {
+        Some((line, marker)) => (line.trim(), Some(marker.trim())),
+        None => (line, None),
     };
-    versioned(Manager::Pip, &spec.name, version, &spec.category)
+    let end = line.find(|c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c))).unwrap_or(line.len());
+    let (extras, rest) = match line[end..].trim().strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((extras, rest)) => (extras, rest.trim()),
+        None => ("", line[end..].trim()),
+    };
+    let parts = |text: &str| {
+        let parts = text.split(',').map(|part| part.split_whitespace().collect::<String>());
+        let mut parts: Vec<String> = parts.filter(|part| !part.is_empty()).collect();
+        parts.sort_unstable();
+        parts
+    };
+    let mut value = match rest.strip_prefix('@') {
+        Some(url) => {
+            let (url, hash) = url.trim().split_once('#').unwrap_or((url.trim(), ""));
+            let hashes = [hash.replace('=', ":")];
+            json!({ "category": category, "hashes": hashes, "manager": "pip", "name": name, "url": url })
+        }
+        None => {
+            let version = parts(rest.trim_matches(['(', ')'])).join(",").replace("===", "==");
+            versioned(Manager::Pip, name, if version.is_empty() { "*" } else { &version }, category)
+        }
+    };
+    value["extras"] = parts(extras).into();
+    if let Some(marker) = marker {
+        value["markers"] = marker.into();
+    }
+    value
+}
+
+/// Whether the markers of a line may hold on a platform. conda-lock asks before it knows the Python: whatever is not of
+/// the platform is taken to hold.
+fn may_hold(line: &str, environment: &MarkerEnvironment) -> bool {
+    const OF_PLATFORM: [&str; 3] = ["os_name", "platform_system", "sys_platform"];
+    let Ok(requirement) = requirement(line) else { return true };
+    let holds = |expression: &MarkerExpression| match expression {
+        MarkerExpression::String { key, .. } if OF_PLATFORM.contains(&key.to_string().as_str()) => {
+            MarkerTree::expression(expression.clone()).evaluate(environment, &[])
+        }
+        _ => true,
+    };
+    requirement.marker.is_true() || requirement.marker.to_dnf().iter().any(|all| all.iter().all(holds))
 }
 
 fn versioned(manager: Manager, name: &str, version: &str, category: &str) -> Value {

@@ -71,19 +71,46 @@ pub enum Error {
         /// The channel's.
         offered: String,
     },
-    /// A channel tells no hash of a package, so nothing could ever be checked.
-    #[error("the channel tells no hash of `{url}`")]
+    /// Nobody tells a hash of a package, so nothing could ever be checked.
+    #[error("no channel tells a hash of `{url}`")]
     NoHash {
         /// The package.
         url: Box<Url>,
     },
-    /// A pip requirement that no lock answers yet.
-    #[error("{place}: the pip requirement `{requirement}` cannot be solved yet; list it as a conda package")]
-    PipUnsupported {
-        /// Where it is asked for.
+    /// There is no program `uv` to solve pip's requirements.
+    #[error("{place}: the pip requirement `{requirement}` is solved by the program `uv`, which is not to be found")]
+    UvMissing {
+        /// Where the first of them stands.
         place: Place,
         /// As written.
         requirement: String,
+    },
+    /// uv cannot be run, or its answer not be read.
+    #[error("cannot run `{}`", program.display())]
+    UvRun {
+        /// The program.
+        program: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// uv failed in a way that is not an answer.
+    #[error("uv failed for `{image}` on {subdir}: {reason}")]
+    Uv {
+        /// The image.
+        image: String,
+        /// The subdir.
+        subdir: Subdir,
+        /// Its words.
+        reason: String,
+    },
+    /// uv knows no such platform.
+    #[error("{place}: requirements of pip cannot be solved for {subdir}")]
+    PipPlatform {
+        /// Where the first of them stands.
+        place: Place,
+        /// The subdir.
+        subdir: Subdir,
     },
     /// The solver failed in a way that is not an answer.
     #[error("the solver failed for `{image}` on {subdir}: {reason}")]

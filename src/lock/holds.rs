@@ -11,7 +11,7 @@ use std::str::FromStr;
 use rattler_conda_types::{MatchSpec, ParseStrictness, Subdir, Version, VersionSpec};
 
 use super::spelling::Requirement;
-use super::{Lock, LockSpec, LockedPackage, Manager, SubdirSpec};
+use super::{Lock, LockSpec, LockedPackage, Manager, SubdirSpec, pip};
 use crate::project::Place;
 
 /// A reason why a lock no longer answers its inputs.
@@ -96,6 +96,7 @@ pub fn holds(spec: &LockSpec, lock: &Lock) -> Vec<Stale> {
     }
     for subdir in spec.subdirs.iter().filter(|subdir| lock.subdirs.contains(&subdir.subdir)) {
         OnSubdir::new(subdir, lock).check(&mut stale);
+        stale.extend(pip::stale(subdir, lock));
     }
     stale
 }
@@ -104,17 +105,12 @@ pub fn holds(spec: &LockSpec, lock: &Lock) -> Vec<Stale> {
 struct OnSubdir<'a> {
     spec: &'a SubdirSpec,
     conda: BTreeMap<&'a str, &'a LockedPackage>,
-    pip: BTreeMap<String, &'a LockedPackage>,
 }
 
 impl<'a> OnSubdir<'a> {
     fn new(spec: &'a SubdirSpec, lock: &'a Lock) -> Self {
-        let of = |manager| lock.packages_for(spec.subdir).filter(move |package| package.manager == manager);
-        Self {
-            spec,
-            conda: of(Manager::Conda).map(|package| (package.name.as_str(), package)).collect(),
-            pip: of(Manager::Pip).map(|package| (pip_name(&package.name), package)).collect(),
-        }
+        let conda = lock.packages_for(spec.subdir).filter(|package| package.manager == Manager::Conda);
+        Self { spec, conda: conda.map(|package| (package.name.as_str(), package)).collect() }
     }
 
     fn check(&self, stale: &mut Vec<Stale>) {
@@ -136,9 +132,6 @@ impl<'a> OnSubdir<'a> {
             if !locked.is_some_and(|locked| satisfies(&root.spec, locked)) {
                 stale.push(self.requirement(&root.dependency.spec, &root.dependency.place, locked));
             }
-        }
-        for line in unanswered_pip(self.spec, &self.pip) {
-            stale.push(self.requirement(&line.spec, &line.place, None));
         }
     }
 
@@ -193,46 +186,7 @@ impl<'a> OnSubdir<'a> {
         for name in self.conda.keys().filter(|name| !needed.contains(**name)) {
             stale.push(Stale::Orphan { subdir: self.spec.subdir, package: (*name).to_owned() });
         }
-        if self.spec.pip.is_empty() {
-            for package in self.pip.values() {
-                stale.push(Stale::Orphan { subdir: self.spec.subdir, package: package.name.clone() });
-            }
-        }
     }
-}
-
-/// The pip requirements of `spec` that no entry of `locked` (by normalised name) answers.
-pub(super) fn unanswered_pip<'a>(
-    spec: &'a SubdirSpec,
-    locked: &'a BTreeMap<String, &LockedPackage>,
-) -> impl Iterator<Item = &'a crate::project::Dependency> {
-    spec.pip.iter().flat_map(move |merged| {
-        let package = locked.get(&merged.name);
-        merged
-            .dependencies
-            .iter()
-            .filter(move |line| !package.is_some_and(|package| pip_satisfies(&line.spec, package)))
-    })
-}
-
-/// Names of pip packages, normalised (PEP 503).
-pub(super) fn pip_name(name: &str) -> String {
-    let words: Vec<&str> = name.split(['.', '_', '-']).filter(|word| !word.is_empty()).collect();
-    words.join("-").to_ascii_lowercase()
-}
-
-/// Whether `package` answers a requirement of PEP 508. Markers and URLs are not weighed: what has them is not answered.
-fn pip_satisfies(requirement: &str, package: &LockedPackage) -> bool {
-    let end =
-        requirement.find(|c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c))).unwrap_or(requirement.len());
-    let rest = requirement[end..].trim();
-    let version = match rest.strip_prefix('[') {
-        Some(extras) => extras.split_once(']').map_or("", |(_, version)| version.trim()),
-        None => rest,
-    };
-    let plain = !version.contains(['@', ';', ':', '/']);
-    // PEP 440's comparisons mean the same to conda, whose versions order the same for released versions.
-    plain && version_matches(version.trim_matches(['(', ')']), &package.version)
 }
 
 /// Whether `version` is one that `wanted` (empty for any) allows. What neither parses is taken to be.

@@ -1,6 +1,6 @@
 //! Solving: records from channels, rattler's solver, one subdir beside the other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::future;
@@ -9,12 +9,12 @@ use rattler_solve::{CancellationToken, SolveError};
 
 use super::categories::categorised;
 use super::favour::{Live, Picks};
-use super::holds::{pip_name, satisfies, unanswered_pip};
+use super::holds::satisfies;
 use super::movement::{Held, Moved, Movement, Wanted};
 use super::outcome::{Collected, Outcome, collect};
 use super::solver::{CancelOnDrop, Question};
 use super::{
-    Error, HeldBack, Lock, LockSpec, LockedChannel, LockedPackage, Manager, Relock, SubdirSpec, VirtualPackage,
+    Error, HeldBack, Lock, LockSpec, LockedChannel, LockedPackage, Manager, Relock, SubdirSpec, VirtualPackage, pip,
 };
 use crate::channel::{Client, Records};
 use crate::progress::{Progress, Task, Unit};
@@ -105,11 +105,15 @@ struct SubdirSolve<'a> {
 
 impl SubdirSolve<'_> {
     async fn run(&self, channels: &[Channel]) -> Result<Outcome, Error> {
-        let pip = self.kept_pip()?;
         let roots: Vec<PackageName> = self.spec.root_names().iter().filter_map(|name| name.parse().ok()).collect();
         let real = roots.into_iter().filter(|name| !name.as_normalized().starts_with("__"));
-        let records = Arc::new(self.client.records(channels, self.spec.subdir, real).await?);
+        let urls: Vec<MatchSpec> = self.spec.roots().map(|root| root.spec).filter(|spec| spec.url.is_some()).collect();
+        let records = self.client.records_and_files(channels, self.spec.subdir, real, urls).await?;
+        let records = Arc::new(records);
         self.warn_if_empty(&records);
+        if let Some(explanation) = self.for_another_subdir(&records) {
+            return Ok(Outcome::Unsolvable(explanation));
+        }
         let unknown = self.unknown(&records);
         if !unknown.is_empty() {
             return Ok(Outcome::Unknown(unknown));
@@ -118,12 +122,14 @@ impl SubdirSolve<'_> {
             Ok(Moved { picks, held }) => (picks.into_values().map(Arc::unwrap_or_clone).collect::<Vec<_>>(), held),
             Err(explanation) => return Ok(Outcome::Unsolvable(explanation)),
         };
-        self.check_pip_fits(&pip, &solution)?;
-        let mut packages = Vec::with_capacity(solution.len() + pip.len());
+        let mut packages = Vec::with_capacity(solution.len());
         for record in &solution {
             packages.push(LockedPackage::of(record, self.spec.subdir, self.client).await?);
         }
-        packages.extend(pip);
+        match pip::solve(self.image, self.spec, self.how.existing, &packages, self.client, self.progress).await? {
+            Ok(pip) => packages.extend(pip),
+            Err(explanation) => return Ok(Outcome::Unsolvable(explanation)),
+        }
         let packages = categorised(packages, self.spec);
         Ok(Outcome::Solved { packages, held })
     }
@@ -135,6 +141,21 @@ impl SubdirSolve<'_> {
         if !records.iter().flat_map(|data| data.iter()).any(of_subdir) {
             self.progress.warning(&format!("no channel of `{}` has anything for {subdir}", self.image));
         }
+    }
+
+    /// A package asked for by its URL that is not for this subdir, in words. No channel has sorted it out.
+    fn for_another_subdir(&self, records: &Records) -> Option<String> {
+        let fits = |record: &RepoDataRecord| {
+            [self.spec.subdir.as_str(), "noarch"].contains(&record.package_record.subdir.as_str())
+        };
+        let mut others = records.iter().flat_map(|data| data.iter()).filter(|record| !fits(record));
+        let wrong = others.find_map(|record| {
+            let root = self.spec.roots().find(|root| root.spec.url.as_ref() == Some(&record.url))?;
+            Some((root.dependency, &record.package_record.subdir))
+        });
+        let (line, subdir) = wrong?;
+        let remedy = "keep it off with a selector (`# [linux64]`)";
+        Some(format!("{}: `{}` is for {subdir}; {remedy}", line.place, line.spec))
     }
 
     /// The requested names that no record has.
@@ -214,36 +235,6 @@ impl SubdirSolve<'_> {
         }
         specs.sort_by(|a, b| (a.0, &a.1, &a.2).cmp(&(b.0, &b.1, &b.2)));
         specs.into_iter().map(|(.., spec)| spec).collect()
-    }
-
-    /// The locked pip packages, if they answer all that is asked of pip.
-    fn kept_pip(&self) -> Result<Vec<LockedPackage>, Error> {
-        if self.spec.pip.is_empty() {
-            return Ok(Vec::new());
-        }
-        let locked = self.how.existing.into_iter().flat_map(|lock| lock.packages_for(self.spec.subdir));
-        let pip: BTreeMap<String, &LockedPackage> = locked
-            .filter(|package| package.manager == Manager::Pip)
-            .map(|package| (pip_name(&package.name), package))
-            .collect();
-        if let Some(line) = unanswered_pip(self.spec, &pip).next() {
-            return Err(Error::PipUnsupported { place: line.place.clone(), requirement: line.spec.clone() });
-        }
-        Ok(pip.into_values().cloned().collect())
-    }
-
-    /// Locked pip packages may be for one minor version of python only: another one asks for another answer.
-    fn check_pip_fits(&self, pip: &[LockedPackage], solution: &[RepoDataRecord]) -> Result<(), Error> {
-        let minor = |version: &str| version.split('.').take(2).map(str::to_owned).collect::<Vec<_>>();
-        let is_python = |record: &&RepoDataRecord| record.package_record.name.as_normalized() == "python";
-        let now = solution.iter().find(is_python).map(|record| minor(&record.package_record.version.as_str()));
-        let before = self.locked("python").map(|package| minor(&package.version));
-        match self.spec.pip.iter().flat_map(|spec| &spec.dependencies).next() {
-            Some(line) if !pip.is_empty() && now != before => {
-                Err(Error::PipUnsupported { place: line.place.clone(), requirement: line.spec.clone() })
-            }
-            _ => Ok(()),
-        }
     }
 
     /// The conda package that the lock before has of this name.

@@ -95,8 +95,20 @@ impl LockSpec {
         self.folder.join(own).with_file_name("virtual-packages.yml")
     }
 
-    /// The channels, resolved as conda does.
+    /// The channels, resolved as conda does: behind those listed come those that single lines name (`channel::name`).
     pub(super) fn resolved_channels(&self) -> Result<Vec<Channel>, Error> {
+        let mut channels = self.listed_channels()?;
+        for root in self.subdirs.iter().flat_map(SubdirSpec::roots) {
+            let Some(channel) = root.spec.channel.filter(|_| root.spec.url.is_none()) else { continue };
+            channels::locked_form(channel.base_url.as_str(), &root.dependency.place)?;
+            if channels.iter().all(|known| known.base_url != channel.base_url) {
+                channels.push(channel.as_ref().clone());
+            }
+        }
+        Ok(channels)
+    }
+
+    fn listed_channels(&self) -> Result<Vec<Channel>, Error> {
         let subdirs: Vec<Subdir> = self.subdirs.iter().map(|subdir| subdir.subdir).collect();
         let mut channels = Vec::new();
         for (channel, place) in self.channels.iter().zip(&self.channel_places) {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rattler_conda_types::Subdir;
 
-use super::holds::pip_name;
+use super::pip::pip_name;
 use super::{Lock, LockSpec, LockedPackage, Manager, SubdirSpec};
 use crate::project::{Dependency, MergedSpec};
 

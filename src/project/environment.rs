@@ -11,6 +11,7 @@ use indexmap::IndexMap;
 use rattler_conda_types::Subdir;
 
 use super::fields::{distinct, get};
+use super::requirement::requirement;
 use super::selector::{self, Selection};
 use super::spec::match_spec;
 use super::yaml::{Comment, Document, Entry, Node, Value};
@@ -101,11 +102,11 @@ impl Reader {
             return Ok(());
         }
         for item in block.items("pip", "a list (`- requests>=2`)")? {
-            let requirement = self.dependency(item)?;
-            if requirement.spec.starts_with('-') {
-                return Err(item.bad_value("pip", "options of pip cannot be locked; list the requirements themselves"));
+            let line = self.dependency(item)?;
+            match requirement(&line.spec) {
+                Ok(_) => requirements.push(line),
+                Err(source) => return Err(Error::Requirement { place: line.place, requirement: line.spec, source }),
             }
-            requirements.push(requirement);
         }
         Ok(())
     }

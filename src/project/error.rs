@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use rattler_conda_types::Subdir;
 
-use super::{Dependency, ParseBaseError, ParseMirrorError, Place, SpecError};
+use super::{Dependency, ParseBaseError, ParseMirrorError, Place, RequirementError, SpecError};
 use crate::oci::Platform;
 
 /// A fault in what was asked for: a file or folder of the project.
@@ -134,6 +134,16 @@ pub enum Error {
         spec: String,
         /// What is wrong with it.
         source: SpecError,
+    },
+    /// A line below `pip:` that cannot be locked.
+    #[error("{place}: `{}` is no requirement that can be locked", shown(requirement))]
+    Requirement {
+        /// The line.
+        place: Place,
+        /// As written.
+        requirement: String,
+        /// What is wrong with it.
+        source: RequirementError,
     },
     /// A selector (`# [linux64]`) with a word that is none.
     #[error("{place}: unknown selector `[{selector}]`; {help}")]
@@ -384,6 +394,16 @@ impl Help {
 impl fmt::Display for Help {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// A requirement without the user and password of its URL.
+fn shown(requirement: &str) -> String {
+    match (requirement.find("://"), requirement.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme + 3 < at => {
+            format!("{}…{}", &requirement[..scheme + 3], &requirement[at..])
+        }
+        _ => requirement.to_owned(),
     }
 }
 

@@ -11,6 +11,7 @@ use indexmap::IndexMap;
 use indexmap::map::Entry;
 use rattler_conda_types::{MatchSpec, StringMatcher, Subdir, Version, VersionSpec};
 
+use super::requirement::requirement;
 use super::spec::{match_spec, name_of};
 use super::{ChannelConflict, Conflict, Dependency, Environment, Error};
 
@@ -28,8 +29,7 @@ pub struct Merged {
 /// One package and all that is asked of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MergedSpec {
-    /// The normalised name: conda's rules for conda packages, PEP 503's for pip's. A pip requirement without a name (a
-    /// bare URL) stands as a whole.
+    /// The normalised name: conda's rules for conda packages, PEP 503's for pip's.
     pub name: String,
     /// conda-lock's category: `main` if any file with that category (or none given) names the package.
     pub category: String,
@@ -168,15 +168,9 @@ fn collect_versions(spec: &VersionSpec, versions: &mut Vec<String>) {
     }
 }
 
-/// The name of a pip requirement (PEP 508), normalised (PEP 503); the whole requirement if it has none.
-fn pip_name(requirement: &str) -> String {
-    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let name: String = requirement.chars().take_while(|c| is_name(*c)).collect();
-    if name.is_empty() || requirement[name.len()..].starts_with([':', '/', '+']) {
-        return requirement.to_owned();
-    }
-    let words: Vec<&str> = name.split(['.', '_', '-']).filter(|word| !word.is_empty()).collect();
-    words.join("-").to_ascii_lowercase()
+/// The normalised name of a pip requirement; the whole line if it is none, which reading the file refuses.
+fn pip_name(line: &str) -> String {
+    requirement(line).map_or_else(|_| line.to_owned(), |requirement| requirement.name.to_string())
 }
 
 /// The longest of the channel lists, if every other one is the end of it.

@@ -11,6 +11,7 @@ mod error;
 mod fields;
 mod merge;
 mod relock;
+mod requirement;
 mod resolve;
 mod review;
 mod selector;
@@ -31,8 +32,9 @@ pub use error::{ChannelConflict, Conflict, Error, Help};
 pub use fields::SUBDIRS;
 pub use merge::{Merged, MergedSpec, merge};
 pub use relock::{Age, Cutoff, RelockPolicy, Relocking};
+pub use requirement::{Requirement, RequirementError, requirement, sha256_of, wheel_url};
 pub use review::{ChangeKind, Denied};
-pub use spec::{SpecError, match_spec};
+pub use spec::{SpecError, lint, match_spec};
 
 /// A folder of images, read and checked.
 #[derive(Clone, Debug)]

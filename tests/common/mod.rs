@@ -21,6 +21,7 @@ mod archive;
 mod channel;
 mod package;
 mod puzzle;
+pub mod pypi;
 mod sandbox;
 mod server;
 mod skip;

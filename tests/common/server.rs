@@ -188,6 +188,8 @@ impl Shared {
     }
 
     fn open(&self, path: &str) -> Option<std::fs::File> {
+        // A folder is asked for by its index, as PEP 503 has it.
+        let path = if path.ends_with('/') { format!("{path}index.html") } else { path.to_owned() };
         let relative = Path::new(path.trim_start_matches('/'));
         let below = relative.components().all(|part| matches!(part, std::path::Component::Normal(_)));
         let file = std::fs::File::open(self.dir.join(relative)).ok().filter(|_| below)?;
@@ -216,6 +218,9 @@ fn send(
     };
     let length = size - start;
     write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\naccept-ranges: bytes\r\n")?;
+    if request.path.ends_with('/') {
+        write!(stream, "content-type: text/html\r\n")?;
+    }
     if start > 0 {
         write!(stream, "content-range: bytes {start}-{}/{size}\r\n", size - 1)?;
     }

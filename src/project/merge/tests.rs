@@ -28,13 +28,13 @@ fn names(specs: &[MergedSpec]) -> Vec<&str> {
 fn files_are_concatenated() {
     let environments = files(&[
         "channels: [conda-forge, nodefaults]\ndependencies: [Flax>=0.10, jax]\n",
-        "channels: [conda-forge]\ndependencies:\n - xarray\n - only-arm  # [aarch64]\n - pip: [Zope.interface>=1, 'git+https://x/y']\n",
+        "channels: [conda-forge]\ndependencies:\n - xarray\n - only-arm  # [aarch64]\n - pip: [Zope.interface>=1, 'foo @ https://x/foo-1-py3-none-any.whl']\n",
         "dependencies: [python=3.12]\n",
     ]);
     let merged = merge(&environments, Subdir::Linux64).unwrap();
     assert_eq!(merged.channels, ["conda-forge"]);
     assert_eq!(names(&merged.conda), ["flax", "jax", "xarray", "python"]);
-    assert_eq!(names(&merged.pip), ["zope-interface", "git+https://x/y"]);
+    assert_eq!(names(&merged.pip), ["zope-interface", "foo"]);
     let arm = merge(&environments, Subdir::LinuxAarch64).unwrap();
     assert_eq!(names(&arm.conda), ["flax", "jax", "xarray", "only-arm", "python"]);
 }

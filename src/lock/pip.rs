@@ -1,0 +1,194 @@
+//! What is to be installed by pip, beside what conda installs.
+//!
+//! Requirements below `pip:` are answered when the conda packages are known: their Python decides which wheels and
+//! markers count, and what they provide is never installed a second time. Locked entries are kept as they are while they
+//! answer; else `uv` is asked (see [`uv`](super::uv)), which prefers their versions. Only wheels are locked.
+
+mod provided;
+mod solve;
+mod target;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+
+use pep508_rs::VersionOrUrl;
+use pep508_rs::pep440_rs::{Version, VersionSpecifiers};
+use rattler_conda_types::Subdir;
+
+use self::provided::provided;
+use self::solve::Solve;
+pub(super) use self::target::Target;
+use self::target::major_minor;
+use super::{Error, Lock, LockedPackage, Manager, Stale, SubdirSpec};
+use crate::channel::Client;
+use crate::progress::Progress;
+use crate::project::{Dependency, Requirement, requirement, sha256_of, wheel_url};
+
+/// Names of pip packages, normalised (PEP 503).
+pub(super) fn pip_name(name: &str) -> String {
+    let words: Vec<&str> = name.split(['.', '_', '-']).filter(|word| !word.is_empty()).collect();
+    words.join("-").to_ascii_lowercase()
+}
+
+/// What pip is asked for on one subdir, and what conda has for it.
+pub(super) struct Pip<'a> {
+    subdir: Subdir,
+    target: Target,
+    provided: BTreeMap<String, &'a LockedPackage>,
+    /// The lines whose markers hold.
+    wanted: Vec<(&'a Dependency, Requirement)>,
+}
+
+impl<'a> Pip<'a> {
+    /// `None` if nothing is asked of pip, or there is no Python it could be for.
+    pub fn new(spec: &'a SubdirSpec, conda: impl Iterator<Item = &'a LockedPackage>) -> Option<Self> {
+        let conda: Vec<&LockedPackage> = conda.filter(|package| package.manager == Manager::Conda).collect();
+        let python = conda.iter().find(|package| package.name == "python")?;
+        let target = Target::new(spec.subdir, &python.version, &spec.virtual_packages)?;
+        let lines = spec.pip.iter().flat_map(|merged| &merged.dependencies);
+        let wanted = lines.filter_map(|line| Some((line, requirement(&line.spec).ok()?)));
+        let wanted: Vec<_> = wanted.filter(|(_, wanted)| wanted.evaluate_markers(&target.markers, &[])).collect();
+        (!wanted.is_empty()).then(|| Self { subdir: spec.subdir, target, provided: provided(conda), wanted })
+    }
+
+    /// Why `locked`, all of pip's packages, do not answer. `same_request` tells that nothing was asked for differently
+    /// when they were locked.
+    pub fn stale(&self, locked: &[&LockedPackage], same_request: bool) -> Vec<Stale> {
+        let by_name: BTreeMap<String, &LockedPackage> =
+            locked.iter().map(|package| (pip_name(&package.name), *package)).collect();
+        let mut stale = Vec::new();
+        for (line, wanted) in &self.wanted {
+            let found = self.find(wanted.name.as_ref(), &by_name);
+            // A lock does not tell which extras were asked for.
+            let extras_known =
+                wanted.extras.is_empty() || same_request || self.provided.contains_key(wanted.name.as_ref());
+            if !(extras_known && found.is_some_and(|found| answers(wanted, found))) {
+                let locked = found.map(|found| found.version.clone());
+                let (requirement, place) = (line.spec.clone(), line.place.clone());
+                stale.push(Stale::Requirement { subdir: self.subdir, requirement, place, locked });
+            }
+        }
+        let needed = self.needed(&by_name);
+        for (name, package) in &by_name {
+            if !needed.contains(name) {
+                stale.push(Stale::Orphan { subdir: self.subdir, package: package.name.clone() });
+                continue;
+            }
+            for (dependency, version) in &package.dependencies {
+                let found = self.find(&pip_name(dependency), &by_name);
+                if !found.is_some_and(|found| version_matches(version, &found.version)) {
+                    stale.push(Stale::Dependency {
+                        subdir: self.subdir,
+                        package: package.name.clone(),
+                        requirement: format!("{dependency} {version}").trim().to_owned(),
+                        found: found.map(|found| found.version.clone()),
+                    });
+                }
+            }
+        }
+        stale
+    }
+
+    /// What there is by this name: conda's, which pip leaves alone, else pip's.
+    fn find<'b>(&'b self, name: &str, pip: &BTreeMap<String, &'b LockedPackage>) -> Option<&'b LockedPackage> {
+        self.provided.get(name).or_else(|| pip.get(name)).copied()
+    }
+
+    /// Names that the requirements lead to, through packages of pip's own.
+    fn needed(&self, pip: &BTreeMap<String, &LockedPackage>) -> BTreeSet<String> {
+        let mut todo: Vec<String> = self.wanted.iter().map(|(_, wanted)| wanted.name.to_string()).collect();
+        let mut needed = BTreeSet::new();
+        while let Some(name) = todo.pop() {
+            if !self.provided.contains_key(&name) && !needed.contains(&name) {
+                let package = pip.get(&name).into_iter();
+                todo.extend(package.flat_map(|package| package.dependencies.keys()).map(|name| pip_name(name)));
+                needed.insert(name);
+            }
+        }
+        needed
+    }
+}
+
+/// Why the pip packages of `lock` do not answer `spec`.
+pub(super) fn stale(spec: &SubdirSpec, lock: &Lock) -> Vec<Stale> {
+    let locked: Vec<&LockedPackage> =
+        lock.packages_for(spec.subdir).filter(|package| package.manager == Manager::Pip).collect();
+    match Pip::new(spec, lock.packages_for(spec.subdir)) {
+        Some(pip) => pip.stale(&locked, lock.content_hash.get(&spec.subdir) == Some(&spec.content_hash)),
+        None => {
+            let orphan =
+                |package: &&LockedPackage| Stale::Orphan { subdir: spec.subdir, package: package.name.clone() };
+            locked.iter().map(orphan).collect()
+        }
+    }
+}
+
+/// The pip packages that answer `spec` beside the conda packages `conda`; the inner error says why there are none.
+///
+/// # Errors
+/// When uv, or what a wheel says of itself, cannot be had.
+pub(super) async fn solve(
+    image: &str,
+    spec: &SubdirSpec,
+    existing: Option<&Lock>,
+    conda: &[LockedPackage],
+    client: &Client,
+    progress: &dyn Progress,
+) -> Result<Result<Vec<LockedPackage>, String>, Error> {
+    let Some(pip) = Pip::new(spec, conda.iter()) else { return Ok(Ok(Vec::new())) };
+    let before: Vec<&LockedPackage> = existing.into_iter().flat_map(|lock| lock.packages_for(spec.subdir)).collect();
+    let locked: Vec<&LockedPackage> =
+        before.iter().copied().filter(|package| package.manager == Manager::Pip).collect();
+    let is_python = |package: &&&LockedPackage| package.manager == Manager::Conda && package.name == "python";
+    let python_before = before.iter().find(is_python).and_then(|python| major_minor(&python.version));
+    let same_request = existing.is_some_and(|lock| lock.content_hash.get(&spec.subdir) == Some(&spec.content_hash));
+    let same_python = python_before == major_minor(&pip.target.python);
+    if (same_python || locked.is_empty()) && pip.stale(&locked, same_request).is_empty() {
+        return Ok(Ok(locked.into_iter().cloned().collect()));
+    }
+    for (line, wanted) in pip.wanted.iter().filter(|(_, wanted)| !wanted.extras.is_empty()) {
+        if pip.provided.contains_key(wanted.name.as_ref()) {
+            let message = "conda provides the package; what its extras need must be listed, too";
+            progress.warning(&format!("{}: `{}`: {message}", line.place, line.spec));
+        }
+    }
+    Solve { image, spec, pip: &pip, locked: &locked, client }.run().await
+}
+
+/// Whether `package`, of conda or pip, answers `wanted`, whose markers hold.
+fn answers(wanted: &Requirement, package: &LockedPackage) -> bool {
+    match (&wanted.version_or_url, wheel_url(wanted)) {
+        (_, Some(url)) => {
+            let mut bare = url.clone();
+            bare.set_fragment(None);
+            let same_hash = sha256_of(url).is_none_or(|hash| package.sha256.as_ref() == Some(&hash));
+            package.manager == Manager::Pip && package.url == bare && same_hash
+        }
+        (Some(VersionOrUrl::VersionSpecifier(specifiers)), _) => {
+            Version::from_str(&python_version(&package.version)).is_ok_and(|version| specifiers.contains(&version))
+        }
+        _ => true,
+    }
+}
+
+/// Whether `version` is one that `wanted` allows. conda-lock writes some in Poetry's words: what cannot be read holds.
+fn version_matches(wanted: &str, version: &str) -> bool {
+    let wanted = if wanted == "*" { "" } else { wanted };
+    match (VersionSpecifiers::from_str(wanted), Version::from_str(&python_version(version))) {
+        (Ok(wanted), Ok(version)) => wanted.contains(&version),
+        _ => true,
+    }
+}
+
+/// A conda package's version as PEP 440 has it: as it is, else the numbers it begins with.
+fn python_version(version: &str) -> String {
+    if Version::from_str(version).is_ok() {
+        return version.to_owned();
+    }
+    let end = version.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(version.len());
+    let numbers = version[..end].trim_matches('.');
+    if Version::from_str(numbers).is_ok() { numbers.to_owned() } else { "0".to_owned() }
+}
+
+#[cfg(test)]
+mod tests;
