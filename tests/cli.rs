@@ -1,5 +1,7 @@
 //! The program as it is typed: what it does with good and bad input, and that nothing is lost in between.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "cli/check.rs"]
 mod check;
 mod common;

@@ -58,7 +58,7 @@ impl Advisor<'_> {
         if has_version {
             return build_advice(missing, &spec, &here);
         }
-        other_channel(missing, &spec, &all).or_else(|| version_advice(missing, &here))
+        self.other_channel(missing, &spec, &all).or_else(|| version_advice(missing, &here))
     }
 
     /// Whether the other subdirs of the image have what is missing.
@@ -85,6 +85,20 @@ impl Advisor<'_> {
             newest: newest(here.iter().copied()),
             subdirs,
         })
+    }
+
+    /// The version in a channel that strict priority leaves out.
+    fn other_channel(&self, missing: &Missing, spec: &MatchSpec, records: &[RepoDataRecord]) -> Option<Advice> {
+        let label = |record: &RepoDataRecord| {
+            let is_its = |channel: &&Channel| Some(channel.canonical_name()) == record.channel;
+            let channel = self.channels.iter().find(is_its)?;
+            // As it is written, and as a specification takes it: a name only if it is one of conda's.
+            let name = channel.name.as_ref().filter(|name| self.spec.channels.contains(name));
+            Some(name.map_or_else(|| channel.base_url.as_str().trim_end_matches('/').to_owned(), Clone::clone))
+        };
+        let other = records.iter().find(|record| has_version(spec, record)).and_then(label)?;
+        let (asked, name) = (missing.spec.clone(), missing.root.clone());
+        Some(Advice::Channel { asked, name, first: records.first().and_then(label)?, other })
     }
 
     /// Records of `name` for `subdir`, channels in order. Without any there is no advice, and the error is the same.
@@ -179,23 +193,20 @@ fn build_advice(missing: &Missing, spec: &MatchSpec, records: &[&RepoDataRecord]
     Some(Advice::Build { asked: missing.spec.clone(), builds })
 }
 
-fn other_channel(missing: &Missing, spec: &MatchSpec, records: &[RepoDataRecord]) -> Option<Advice> {
-    let label = |record: &RepoDataRecord| record.channel.clone();
-    let other = records.iter().find(|record| has_version(spec, record)).and_then(label)?;
-    let (asked, name) = (missing.spec.clone(), missing.root.clone());
-    Some(Advice::Channel { asked, name, first: records.first().and_then(label)?, other })
-}
-
 /// The versions around the one asked for.
 fn version_advice(missing: &Missing, records: &[&RepoDataRecord]) -> Option<Advice> {
     let versions = || records.iter().map(|record| &record.package_record.version);
     let bound = bound(&missing.spec);
-    let on_side = |side: Ordering| {
+    let excludes = |operator: char| missing.spec.split_once(' ').is_some_and(|(_, it)| it.starts_with(operator));
+    let on_side = |side: Ordering, bound_counts: bool| {
         let bound = bound.as_ref()?;
-        let versions = versions().filter(|version| version.version().cmp(bound) == side);
+        let is_there = |order: Ordering| order == side || (bound_counts && order == Ordering::Equal);
+        let versions = versions().filter(|version| is_there(version.version().cmp(bound)));
         if side == Ordering::Less { versions.max() } else { versions.min() }
     };
-    let (below, above) = (on_side(Ordering::Less).map(text), on_side(Ordering::Greater).map(text));
+    // `>2.1` leaves 2.1 below it, `<1` leaves 1.0 above it.
+    let below = on_side(Ordering::Less, excludes('>')).map(text);
+    let above = on_side(Ordering::Greater, excludes('<')).map(text);
     Some(Advice::Version { asked: missing.spec.clone(), below, above, newest: versions().max().map(text)? })
 }
 

@@ -14,6 +14,8 @@ const BRANCHES: [usize; 3] = [3, 2, 1];
 const NONE_FOUND: &str = "No candidates were found for ";
 const NONE_FOUND_BELOW: &str = ", for which no candidates were found";
 const CONSTRAINED: &str = ", which conflicts with any installable versions previously reported";
+const NOT_VIABLE: &str = " cannot be installed because there are no viable options";
+const EXCLUDED: &str = " is excluded because ";
 
 /// The solver's explanation of why there is no solution.
 pub(super) struct Explanation {
@@ -67,7 +69,7 @@ impl Explanation {
     }
 
     fn folded_to(&self, branches: usize) -> Self {
-        Self { roots: self.roots.iter().map(|root| root.folded(branches, true)).collect() }
+        Self { roots: self.roots.iter().map(|root| root.folded(branches, root.is_heading())).collect() }
     }
 
     /// The whole text, indented anew.
@@ -94,7 +96,8 @@ impl Explanation {
         for asked in self.asked() {
             let root = asked.name().unwrap_or_default();
             asked.visit(&mut |node| {
-                found.extend(node.unanswered().map(|spec| Missing { spec: spec.to_owned(), root: root.clone() }));
+                let unanswered = node.unanswered().or_else(|| node.excluded());
+                found.extend(unanswered.map(|spec| Missing { spec: spec.to_owned(), root: root.clone() }));
             });
         }
         found.into_iter().collect()
@@ -102,7 +105,7 @@ impl Explanation {
 
     /// The nodes of what was asked for: the first level, but for the heading.
     fn asked(&self) -> impl Iterator<Item = &Node> {
-        self.roots.iter().flat_map(|root| match root.text.starts_with("The following packages") {
+        self.roots.iter().flat_map(|root| match root.is_heading() {
             true => root.children.iter().collect::<Vec<_>>(),
             false => vec![root],
         })
@@ -129,7 +132,7 @@ impl Node {
         }
     }
 
-    /// With at most `branches` children a package; what was asked for (`keep_all`) all stays.
+    /// With at most `branches` children a package; below the heading, what was asked for (`keep_all`) all stays.
     fn folded(&self, branches: usize, keep_all: bool) -> Self {
         let (mut children, mut counts): (Vec<Self>, HashMap<String, usize>) = (Vec::new(), HashMap::new());
         let mut left_out: Vec<(String, usize)> = Vec::new();
@@ -160,6 +163,10 @@ impl Node {
         }
     }
 
+    fn is_heading(&self) -> bool {
+        self.text.starts_with("The following packages")
+    }
+
     /// The package that the line is about.
     fn name(&self) -> Option<String> {
         let text = [NONE_FOUND, "the constraint "].iter().find_map(|start| self.text.strip_prefix(start));
@@ -168,7 +175,13 @@ impl Node {
         let end =
             word.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))).unwrap_or(word.len());
         let name = word[..end].trim_end_matches('.').to_lowercase();
-        (!name.is_empty() && !self.text.starts_with("The following packages")).then_some(name)
+        (!name.is_empty() && !self.is_heading()).then_some(name)
+    }
+
+    /// The requirement of the line, if all that would answer it is kept from the solver.
+    fn excluded(&self) -> Option<&str> {
+        let all = !self.children.is_empty() && self.children.iter().all(|child| child.text.contains(EXCLUDED));
+        self.text.split_once(NOT_VIABLE).map(|(spec, _)| spec.trim_end_matches(", which")).filter(|_| all)
     }
 
     /// The requirement that the line says nothing answers.
@@ -198,6 +211,8 @@ mod tests {
     const TEXT: &str = "\
 No candidates were found for helo >=3.
 The following packages are incompatible
+├─ old >=2 cannot be installed because there are no viable options:
+│  └─ old 3 is excluded because due to strict channel priority not using this option from: 'x'
 ├─ picky * cannot be installed because there are no viable options:
 │  └─ picky 1 | 2 would require
 │     ├─ python <3, for which no candidates were found.
@@ -210,13 +225,14 @@ The following packages are incompatible
     #[test]
     fn names_and_what_is_missing_are_found() {
         let explanation = Explanation::parse(TEXT);
-        let names = ["__glibc", "certs", "helo", "libfoo", "picky", "python"];
+        let names = ["__glibc", "certs", "helo", "libfoo", "old", "picky", "python"];
         assert_eq!(explanation.names().iter().map(String::as_str).collect::<Vec<_>>(), names);
         let missing = |spec: &str, root: &str| Missing { spec: spec.into(), root: root.into() };
         let expected = [
             missing("__glibc >=2.34", "certs"),
             missing("conda-forge::LibFoo[version='>=2']", "picky"),
             missing("helo >=3", "helo"),
+            missing("old >=2", "old"),
             missing("python <3", "picky"),
         ];
         assert_eq!(explanation.missing(), expected);

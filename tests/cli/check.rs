@@ -24,13 +24,12 @@ tiny: stale
   + libfoo >=3
   tiny/environment.yml:5:5
   + extra
-  needed by nothing (linux-64)
-  - certs
   tiny/environment.yml:6:5 (linux-aarch64)
   - certs 2024.1 0
   + certs <2024
+  needed by nothing (linux-64)
+  - certs
 ";
-    assert_eq!(sorted(&ran.stdout), sorted(expected), "{}", ran.stdout);
     assert_eq!(ran.stdout, expected);
     assert_eq!(
         (ran.code, ran.stderr.as_str()),
@@ -48,12 +47,6 @@ tiny: stale
     let image = &report["images"][0];
     assert_eq!((&image["image"], &image["holds"], &image["reasons"][0]), (&"tiny".into(), &false.into(), &first));
     assert!(sandbox.run(&["--color", "always", "lock", "--check"]).stdout.contains("\x1b[31m- libfoo 2.1 0\x1b[0m\n"));
-}
-
-fn sorted(text: &str) -> Vec<&str> {
-    let mut lines: Vec<_> = text.lines().collect();
-    lines.sort_unstable();
-    lines
 }
 
 #[test]

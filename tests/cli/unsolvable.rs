@@ -25,10 +25,9 @@ error: no solution for `tiny`
 on linux-64, with
   PROJECT/tiny/environment.yml:6:5: `modern`
 because
-  The following packages are incompatible
-  └─ modern * cannot be installed because there are no viable options:
-     └─ modern 1.0 would require
-        └─ __glibc >=2.34, for which no candidates were found.
+  modern * cannot be installed because there are no viable options:
+  └─ modern 1.0 would require
+     └─ __glibc >=2.34, for which no candidates were found.
 on linux-aarch64, with
   PROJECT/tiny/environment.yml:5:5: `half`
 because
