@@ -118,7 +118,6 @@ impl Settings {
 
 impl Settings {
     /// The value of an environment variable that a channel's or a mirror's URL names.
-    #[allow(clippy::unused_self, reason = "settings are where the environment is read")]
     pub fn variable(&self, name: &str) -> Option<String> {
         env::var(name).ok()
     }
@@ -188,8 +187,14 @@ mod tests {
             ("", &[][..]),
             ("https://a/=https://b/", &["https://a/=https://b/"]),
             ("https://a/=https://b/  https://c/=file:///d", &["https://a/=https://b/", "https://c/=file:///d"]),
-            ("https://a/=file:///my own/dir https://c/=http://d", &["https://a/=file:///my own/dir", "https://c/=http://d"]),
-            ("\nhttps://a/=file:///x  y\n https://a/=http://d/ \n", &["https://a/=file:///x  y", "https://a/=http://d/"]),
+            (
+                "https://a/=file:///my own/dir https://c/=http://d",
+                &["https://a/=file:///my own/dir", "https://c/=http://d"],
+            ),
+            (
+                "\nhttps://a/=file:///x  y\n https://a/=http://d/ \n",
+                &["https://a/=file:///x  y", "https://a/=http://d/"],
+            ),
         ] {
             assert_eq!(pairs(text), expected, "{text}");
         }

@@ -1,6 +1,12 @@
 //! The program as it is typed: what it does with good and bad input, and that nothing is lost in between.
 
 mod common;
+#[path = "cli/concurrent.rs"]
+mod concurrent;
+#[path = "cli/network.rs"]
+mod network;
+#[path = "cli/secrets.rs"]
+mod secrets;
 
 use std::path::Path;
 use std::process::Command;

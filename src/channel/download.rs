@@ -109,7 +109,13 @@ impl Client {
         }
     }
 
-    async fn download_to(&self, package: &LockedPackage, from: &Target, folder: &Path, path: &Path) -> Result<(), Error> {
+    async fn download_to(
+        &self,
+        package: &LockedPackage,
+        from: &Target,
+        folder: &Path,
+        path: &Path,
+    ) -> Result<(), Error> {
         let mut partial = Partial::new(folder).await?;
         for attempt in 1.. {
             match self.fetch(&package.url, from, &mut partial).await {

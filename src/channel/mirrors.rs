@@ -162,7 +162,8 @@ mod tests {
 
     #[test]
     fn mirrors_of_one_prefix_keep_their_order_until_one_is_down() {
-        let mirrors = mirrors(&[("https://a/", "http://one/"), ("https://a", "http://two"), ("https://a/", "https://a/")]);
+        let mirrors =
+            mirrors(&[("https://a/", "http://one/"), ("https://a", "http://two"), ("https://a/", "https://a/")]);
         assert_eq!(targets(&mirrors, "https://a/x"), ["http://one/x", "http://two/x", "https://a/x"]);
         mirrors.targets(&"https://a/y".parse().unwrap())[0].mark_down();
         assert_eq!(targets(&mirrors, "https://a/x"), ["http://two/x", "https://a/x", "http://one/x"]);

@@ -45,7 +45,13 @@ impl Middleware for Route {
 }
 
 impl Route {
-    async fn send(&self, request: Request, target: &Target, extensions: &mut Extensions, next: Next<'_>) -> Sent<Response> {
+    async fn send(
+        &self,
+        request: Request,
+        target: &Target,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Sent<Response> {
         let shown = target.shown();
         if self.offline && target.url.scheme() != "file" {
             return Err(Unsent::middleware(Error::Offline { what: shown.to_string() }));

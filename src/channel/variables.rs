@@ -123,8 +123,8 @@ pub fn whole_variable(text: &str) -> Option<&str> {
 pub fn variables(text: &str) -> impl Iterator<Item = (Range<usize>, &str)> {
     text.match_indices('$').filter_map(|(start, _)| {
         let rest = &text[start + 1..];
-        let (open, close) = ["{", "%7B"].into_iter().zip(["}", "%7D"]).find(|(open, _)| rest.starts_with(open))
-            .unwrap_or_default();
+        let (open, close) =
+            ["{", "%7B"].into_iter().zip(["}", "%7D"]).find(|(open, _)| rest.starts_with(open)).unwrap_or_default();
         let rest = &rest[open.len()..];
         let name = &rest[..rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len())];
         let is_name = name.starts_with(|c: char| !c.is_ascii_digit()) && rest[name.len()..].starts_with(close);
@@ -185,7 +185,10 @@ mod tests {
         let names = |text| variables(text).map(|(_, name)| name).collect::<Vec<_>>();
         assert_eq!(names("https://$A:${B_2}@host/t/$%7BC%7D/$D-e"), ["A", "B_2", "C", "D"]);
         assert_eq!(names("a$ $1 ${ ${} ${a b} $%7BX} $"), [""; 0]);
-        assert_eq!((whole_variable("${A}"), whole_variable("$A"), whole_variable("$A$B")), (Some("A"), Some("A"), None));
+        assert_eq!(
+            (whole_variable("${A}"), whole_variable("$A"), whole_variable("$A$B")),
+            (Some("A"), Some("A"), None)
+        );
         assert_eq!(written(&url("https://host/t/${A}/$B/c%7B.conda")), "https://host/t/${A}/$B/c%7B.conda");
     }
 
@@ -193,9 +196,17 @@ mod tests {
     fn values_are_filled_in_below_their_channel_only() {
         let known = known("https://host/t/${TOKEN}/c");
         let fill = |text: &str| known.fill(&url(text), &url(text));
-        assert_eq!(fill("https://host/t/${TOKEN}/c/noarch/a.conda").unwrap().as_str(), "https://host/t/tk-1/c/noarch/a.conda");
-        for stray in ["https://evil/${TOKEN}/a", "https://host/t/${TOKEN}/c/${TOKEN}", "https://host/t/${TOKEN}/other/a"] {
-            assert!(matches!(fill(stray), Err(Error::StrayVariable { variable, .. }) if variable == "TOKEN"), "{stray}");
+        assert_eq!(
+            fill("https://host/t/${TOKEN}/c/noarch/a.conda").unwrap().as_str(),
+            "https://host/t/tk-1/c/noarch/a.conda"
+        );
+        for stray in
+            ["https://evil/${TOKEN}/a", "https://host/t/${TOKEN}/c/${TOKEN}", "https://host/t/${TOKEN}/other/a"]
+        {
+            assert!(
+                matches!(fill(stray), Err(Error::StrayVariable { variable, .. }) if variable == "TOKEN"),
+                "{stray}"
+            );
         }
         assert!(!format!("{known:?}").contains("tk-1"));
     }

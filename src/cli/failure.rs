@@ -106,7 +106,8 @@ impl Failure {
 /// Whether `error` is an I/O error with the path it is about, as fs_err makes them, and `message` names that path: then
 /// only what the system said, which is its source, is news.
 fn repeats_path(error: &(dyn StdError + 'static), message: &str) -> bool {
-    let has_path = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref).is_some_and(|own| own.source().is_some());
+    let has_path =
+        error.downcast_ref::<io::Error>().and_then(io::Error::get_ref).is_some_and(|own| own.source().is_some());
     has_path && error.to_string().split('`').skip(1).step_by(2).all(|path| message.contains(path))
 }
 
@@ -379,11 +380,9 @@ fn of_lock(error: &lock::Error) -> Verdict {
             "write a variable in its place, as `/t/$TOKEN/`, or keep it in a netrc or in rattler's credentials file",
         ),
         E::ChannelHost { .. } => hint(Kind::Usage, "write the host out; to fetch from another one, set a mirror"),
-        E::Channel { .. }
-        | E::PipUnsupported { .. }
-        | E::Read { .. }
-        | E::ConflictMarker { .. }
-        | E::Format { .. } => plain(Kind::Usage),
+        E::Channel { .. } | E::PipUnsupported { .. } | E::Read { .. } | E::ConflictMarker { .. } | E::Format { .. } => {
+            plain(Kind::Usage)
+        }
         E::Write { source, .. } => of_io(source),
     }
 }

@@ -185,7 +185,10 @@ mod tests {
     #[test]
     fn folders_are_not_portable() {
         for folder in ["./local", "../x", "/srv/c", "~/c", "file:///srv/c"] {
-            assert!(not_portable(folder, &place()).is_some_and(|why| why.starts_with("environment.yml:2:3: ")), "{folder}");
+            assert!(
+                not_portable(folder, &place()).is_some_and(|why| why.starts_with("environment.yml:2:3: ")),
+                "{folder}"
+            );
         }
         assert_eq!(not_portable("https://host/./c", &place()), None);
         assert_eq!(not_portable("conda-forge", &place()), None);

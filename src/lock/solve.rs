@@ -10,6 +10,7 @@ use rattler_solve::{CancellationToken, SolveError};
 use super::favour::{Favoured, favoured};
 use super::holds::{pip_name, satisfies, unanswered_pip};
 use super::outcome::{Outcome, collect};
+use super::record::unreadable;
 use super::solver::{CancelOnDrop, Question};
 use super::{Error, Lock, LockSpec, LockedChannel, LockedPackage, Manager, SubdirSpec, VirtualPackage};
 use crate::channel::{Client, Records};
@@ -71,10 +72,13 @@ impl SubdirSolve<'_> {
         if !unknown.is_empty() {
             return Ok(Outcome::Unknown(unknown));
         }
-        let solution = match self.solution(records).await? {
+        let solution = match self.solution(Arc::clone(&records)).await? {
             Ok(solution) => solution,
             Err(explanation) => return Ok(Outcome::Unsolvable(explanation)),
         };
+        for passed_over in unreadable(&records, &solution, &self.spec.root_names()) {
+            self.progress.warning(&passed_over);
+        }
         self.check_pip_fits(&pip, &solution)?;
         let mut packages = Vec::with_capacity(solution.len() + pip.len());
         for record in &solution {

@@ -153,7 +153,14 @@ mod tests {
             virtual_packages: vec![],
             content_hash: String::new(),
         };
-        LockSpec { image: "x".into(), folder: "/x".into(), channels: vec![], sources: vec![], subdirs: vec![subdir] }
+        LockSpec {
+            image: "x".into(),
+            folder: "/x".into(),
+            channels: vec![],
+            channel_places: vec![],
+            sources: vec![],
+            subdirs: vec![subdir],
+        }
     }
 
     fn chains(lock: &Lock, requested: &[&str], package: &str) -> Option<Vec<String>> {

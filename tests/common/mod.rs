@@ -19,12 +19,14 @@
 
 mod archive;
 mod channel;
+mod forms;
 mod package;
 mod sandbox;
 mod server;
 mod skip;
 
 pub use channel::{CONDA_FORGE, TinyChannel, Written};
+pub use forms::{compress, shard};
 pub use package::{PLACEHOLDER, Pkg};
 pub use sandbox::{Ran, Sandbox, tree};
 pub use server::{Fault, Server};

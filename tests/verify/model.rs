@@ -298,6 +298,7 @@ pub fn environment(folder: &Path, specs: &[&str]) -> Environment {
         path: folder.join("environment.yml"),
         name: None,
         channels: Vec::new(),
+        channel_places: Vec::new(),
         dependencies: specs.iter().enumerate().map(dependency).collect(),
         pip: Vec::new(),
         platforms: None,
