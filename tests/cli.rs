@@ -83,6 +83,17 @@ fn an_unsolvable_environment_names_every_platform() {
 }
 
 #[test]
+fn a_machine_without_a_virtual_package_is_described_in_a_file() {
+    let sandbox = Sandbox::new();
+    sandbox.channel(&Sandbox::packages().package(Pkg::new("gpu", "1.0").depends("__cuda >=13")));
+    sandbox.environment("tiny", &["gpu"]);
+    sandbox.run(&["lock"]).fails(1, &["linux-64", "linux-aarch64", "__cuda", "virtual-packages.yml"]);
+    let file = "subdirs:\n  linux-64: {packages: {__cuda: '13.0'}}\n  linux-aarch64: {packages: {__cuda: '13.0'}}\n";
+    sandbox.write("project/tiny/virtual-packages.yml", file.as_bytes());
+    sandbox.ok(&["lock"]);
+}
+
+#[test]
 fn a_stale_lock_is_not_built() {
     let sandbox = Sandbox::new();
     let missing = "`tiny` is not locked: there is no `tiny/conda-lock.yml`";

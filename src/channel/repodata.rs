@@ -119,6 +119,7 @@ impl Client {
             (GatewayError::FetchRepoDataError(FetchRepoDataError::NoCacheAvailable(url)), _) => {
                 Error::Offline { what: asked(&url).to_string() }
             }
+            (GatewayError::ShardNotCached(name), _) => Error::Offline { what: format!("the repodata of {name}") },
             (error, _) => self.other_repodata_error(channels, subdir, error),
         }
     }

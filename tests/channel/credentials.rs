@@ -166,3 +166,18 @@ async fn a_variable_that_is_not_set_or_not_the_channels_is_an_error() {
     assert!(matches!(&error, Error::StrayVariable { variable, .. } if variable == "HOME"), "{error:?}");
     assert_eq!(world.server.requests(), [""; 0]);
 }
+
+#[test]
+fn a_broken_file_of_credentials_is_not_quoted() {
+    let world = world("");
+    for text in [r#"{"host": "tk-hidden"}"#, r#"{"host": {"Bearer tk-hidden": 1}}"#, "tk-hidden"] {
+        let Err(error) = Client::new(Options { auth_file: world.file(text), ..world.options() }) else {
+            panic!("{text}")
+        };
+        assert!(
+            matches!(&error, Error::Credentials { reason, .. } if reason.starts_with("line 1, column ")),
+            "{error}"
+        );
+        assert!(!format!("{error} {error:?}").contains("tk-hidden"), "{error}");
+    }
+}

@@ -125,5 +125,5 @@ fn a_cache_that_cannot_be_used_is_named() {
     assert_eq!(ran.stderr.matches(file.to_str().unwrap()).count(), 1, "{}", ran.stderr);
     sandbox.ok(&["lock"]);
     let ran = run(&sandbox, &[("ESKER_MIRROR", &mirror)], &["--cache-dir", file.to_str().unwrap(), "build"]);
-    ran.fails(3, &[file.to_str().unwrap(), "--cache-dir"]);
+    ran.fails(3, &[file.to_str().unwrap()]);
 }

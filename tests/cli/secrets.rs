@@ -101,3 +101,29 @@ fn a_literal_token_is_refused_by_every_command() {
         assert!(!ran.stderr.contains(TOKEN), "{}", ran.stderr);
     }
 }
+
+#[test]
+fn credentials_are_found_where_others_keep_them() {
+    let netrc = b"machine 127.0.0.1 login u password p\n";
+    let json = br#"{"127.0.0.1": {"BasicHTTP": {"username": "u", "password": "p"}}}"#;
+    for (variable, file, content) in [
+        (None, "home/.netrc", &netrc[..]),
+        (Some("NETRC"), "elsewhere/netrc", &netrc[..]),
+        (None, "home/.rattler/credentials.json", &json[..]),
+        (Some("RATTLER_AUTH_FILE"), "elsewhere/auth.json", &json[..]),
+    ] {
+        let sandbox = Sandbox::new();
+        let server = Server::start(sandbox.path("channel"));
+        server.require_authorization("Basic dTpw");
+        let mirror = format!("https://conda.anaconda.org/conda-forge/={}", server.url());
+        let run = || {
+            let path = variable.map(|name| (name, sandbox.path(file)));
+            Ran::new(sandbox.command(&["-vv", "lock"]).env("ESKER_MIRROR", &mirror).envs(path).output().unwrap())
+        };
+        run().fails(3, &["wants other credentials (HTTP 401)", "netrc"]);
+        sandbox.write(file, content);
+        let ran = run();
+        assert_eq!(ran.code, Some(0), "{file}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("dTpw"), "{}", ran.stderr);
+    }
+}

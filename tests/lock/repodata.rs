@@ -36,7 +36,9 @@ async fn all_forms_give_one_lock_cold_and_warm() {
         assert_eq!(world.lock(&["hello"]).await.unwrap(), cold, "{form}");
         let again = world.server.requests()[asked.len()..].to_vec();
         assert!(again.iter().all(|line| !line.contains("/shards/")), "{form}: {again:?}");
-        assert!(again.len() <= 3, "{form}: one question a subdir says that nothing changed: {again:?}");
+        // One question a subdir says that nothing changed; and two whether there is a better form than the plain one.
+        let most = if form.contains("shards") { 3 } else { 9 };
+        assert!(again.len() <= most, "{form}: {again:?}");
         locks.push(cold);
     }
     assert!(locks.iter().all(|lock| *lock == locks[0]));
