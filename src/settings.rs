@@ -124,7 +124,6 @@ impl Settings {
 
 impl Settings {
     /// The value of an environment variable that a channel's or a mirror's URL names.
-    #[allow(clippy::unused_self, reason = "settings are where the environment is read")]
     pub fn variable(&self, name: &str) -> Option<String> {
         env::var(name).ok()
     }

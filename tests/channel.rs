@@ -1,6 +1,10 @@
 //! Fetching packages, from servers that fail.
 
 mod common;
+#[path = "channel/credentials.rs"]
+mod credentials;
+#[path = "channel/mirrors.rs"]
+mod mirrors;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;

@@ -5,8 +5,14 @@
 #[path = "cli/check.rs"]
 mod check;
 mod common;
+#[path = "cli/concurrent.rs"]
+mod concurrent;
 #[path = "cli/interrupted.rs"]
 mod interrupted;
+#[path = "cli/network.rs"]
+mod network;
+#[path = "cli/secrets.rs"]
+mod secrets;
 #[path = "cli/unsolvable.rs"]
 mod unsolvable;
 
@@ -82,6 +88,17 @@ fn an_unsolvable_environment_names_every_platform() {
     sandbox.environment("tiny", &["libfoo >=3"]);
     sandbox.run(&["lock"]).fails(1, &["tiny", "linux-64", "linux-aarch64", "libfoo"]);
     assert!(!sandbox.path("project/tiny/conda-lock.yml").exists());
+}
+
+#[test]
+fn a_machine_without_a_virtual_package_is_described_in_a_file() {
+    let sandbox = Sandbox::new();
+    sandbox.channel(&Sandbox::packages().package(Pkg::new("gpu", "1.0").depends("__cuda >=13")));
+    sandbox.environment("tiny", &["gpu"]);
+    sandbox.run(&["lock"]).fails(1, &["linux-64", "linux-aarch64", "__cuda", "virtual-packages.yml"]);
+    let file = "subdirs:\n  linux-64: {packages: {__cuda: '13.0'}}\n  linux-aarch64: {packages: {__cuda: '13.0'}}\n";
+    sandbox.write("project/tiny/virtual-packages.yml", file.as_bytes());
+    sandbox.ok(&["lock"]);
 }
 
 #[test]

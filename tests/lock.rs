@@ -2,6 +2,8 @@
 
 #[path = "lock/cancelled.rs"]
 mod cancelled;
+#[path = "lock/channels.rs"]
+mod channels;
 mod common;
 #[path = "lock/corpus.rs"]
 mod corpus;
@@ -11,6 +13,10 @@ mod hostile;
 mod inputs;
 #[path = "lock/pip.rs"]
 mod pip;
+#[path = "lock/records.rs"]
+mod records;
+#[path = "lock/repodata.rs"]
+mod repodata;
 #[path = "lock/unsolvable.rs"]
 mod unsolvable;
 
@@ -19,7 +25,7 @@ use std::path::{Path, PathBuf};
 use common::{CONDA_FORGE, Fault, Pkg, Server, TinyChannel};
 use esker::channel::{Client, Options};
 use esker::lock::{Error, Lock, LockSpec, Stale, holds, solve};
-use esker::progress::Silent;
+use esker::progress::{Progress, Silent, Unit};
 use esker::project::{AptPolicy, Environment, ImageSpec, Relocking, VirtualPackages};
 use indexmap::IndexMap;
 use rattler_conda_types::Subdir;
@@ -80,6 +86,28 @@ impl World {
     async fn relock(&self, dependencies: &[&str], existing: Option<&Lock>) -> Result<Lock, Error> {
         let spec = LockSpec::of(&self.image(dependencies)).expect("a request");
         solve(&spec, existing, &self.client(), &Silent).await
+    }
+}
+
+/// Keeps warnings and notes.
+#[derive(Default)]
+struct Heard(std::sync::Mutex<Vec<String>>);
+
+impl Heard {
+    fn all(&self) -> Vec<String> {
+        self.0.lock().expect("no thread panicked").clone()
+    }
+}
+
+impl Progress for Heard {
+    fn started(&self, _: u64, _: &str, _: Option<u64>, _: Unit) {}
+    fn advanced(&self, _: u64, _: u64) {}
+    fn finished(&self, _: u64, _: Option<&str>) {}
+    fn warning(&self, message: &str) {
+        self.0.lock().expect("no thread panicked").push(format!("warning: {message}"));
+    }
+    fn note(&self, message: &str) {
+        self.0.lock().expect("no thread panicked").push(message.to_owned());
     }
 }
 

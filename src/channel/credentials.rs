@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rattler_networking::authentication_storage::StorageBackend;
-use rattler_networking::authentication_storage::backends::file::FileStorage;
+use rattler_networking::authentication_storage::backends::file::{FileStorage, FileStorageError};
 use rattler_networking::authentication_storage::backends::memory::MemoryStorage;
 use rattler_networking::{Authentication, AuthenticationStorage};
 
@@ -16,13 +16,24 @@ pub(super) fn storage(options: &Options) -> Result<AuthenticationStorage, Error>
     let mut storage = AuthenticationStorage::empty();
     if let Some(path) = &options.auth_file {
         let file = FileStorage::from_path(path.clone())
-            .map_err(|error| Error::Credentials { path: path.clone(), reason: error.to_string() })?;
+            .map_err(|error| Error::Credentials { path: path.clone(), reason: reason(&error) })?;
         storage.add_backend(Arc::new(file));
     }
     if let Some(path) = options.netrc.as_deref().filter(|path| path.exists()) {
         storage.add_backend(Arc::new(netrc(path)?));
     }
     Ok(storage)
+}
+
+/// What is wrong with rattler's file. serde_json quotes what it does not expect, which may be a token.
+fn reason(error: &FileStorageError) -> String {
+    match error {
+        FileStorageError::IOError(error) => error.to_string(),
+        FileStorageError::JSONError(_, error) => {
+            let (line, column) = (error.line(), error.column());
+            format!(r#"line {line}, column {column} is not `{{"HOST": {{"BearerToken": "TOKEN"}}}}` or the like"#)
+        }
+    }
 }
 
 fn netrc(path: &Path) -> Result<MemoryStorage, Error> {

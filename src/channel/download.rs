@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures::{StreamExt, TryStreamExt, stream};
-use http::header;
+use http::{Extensions, HeaderValue, Method, header};
 use rattler_digest::digest::Digest as _;
 use rattler_digest::{Md5, Sha256};
-use reqwest::{Response, StatusCode};
+use reqwest::{Request, Response, StatusCode};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
 use url::Url;
 
@@ -136,11 +136,16 @@ impl Client {
     /// Fetches what `partial` lacks.
     async fn fetch(&self, canonical: &Url, from: &Target, partial: &mut Partial) -> Result<(), Error> {
         let url = &from.shown();
-        let mut request = self.inner.http.get(canonical.clone()).with_extension(from.clone());
+        // Not by reqwest's builder, which makes no request of a `file:` URL.
+        let mut request = Request::new(Method::GET, canonical.clone());
         if partial.size > 0 {
-            request = request.header(header::RANGE, format!("bytes={}-", partial.size));
+            let range = HeaderValue::try_from(format!("bytes={}-", partial.size)).expect("letters and digits");
+            request.headers_mut().insert(header::RANGE, range);
         }
-        let response = request.send().await.map_err(|error| Error::request(url.clone(), error))?;
+        let mut extensions = Extensions::new();
+        extensions.insert(from.clone());
+        let sent = self.inner.http.execute_with_extensions(request, &mut extensions).await;
+        let response = sent.map_err(|error| Error::request(url.clone(), error))?;
         match response.status() {
             StatusCode::PARTIAL_CONTENT if continues_at(&response, partial.size) => {}
             // The server starts anew, or cannot continue.

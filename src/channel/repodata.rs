@@ -146,6 +146,7 @@ impl Client {
                 let url = Url::parse(&url).map_or(url, |url| asked(&url).to_string());
                 Error::File { url, source: Box::new(source) }
             }
+            (GatewayError::ShardNotCached(name), _) => Error::Offline { what: format!("the repodata of {name}") },
             (error, _) => self.other_repodata_error(channels, subdir, error),
         }
     }

@@ -57,10 +57,11 @@ impl Variables {
     ///
     /// A lock comes from elsewhere and may name any variable: none is filled in that no channel names at that place.
     pub(super) fn fill(&self, canonical: &Url, target: &Url) -> Result<Url, Error> {
+        let canonical = without_user(canonical);
         let text = canonical.as_str();
         let below = self.channels.iter().find_map(|channel| text.strip_prefix(without_user(channel).as_str()));
         if let Some((_, name)) = variables(below.unwrap_or(text)).next() {
-            return Err(Error::StrayVariable { variable: name.to_owned(), url: written(canonical) });
+            return Err(Error::StrayVariable { variable: name.to_owned(), url: written(&canonical) });
         }
         let mut filled = target.clone();
         // The setters encode what would end the part, and fail on no URL that has one.

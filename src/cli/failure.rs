@@ -92,9 +92,9 @@ impl Failure {
         let mut causes = Vec::new();
         let mut cause = error.source();
         while let Some(inner) = cause {
-            let text = inner.to_string();
+            let text = without_path(inner, &format!("{message} {}", causes.join(" ")));
             // Some libraries repeat their cause in their own words.
-            if text != message && causes.last() != Some(&text) && !repeats_path(inner, &message) {
+            if text != message && causes.last() != Some(&text) {
                 causes.push(text);
             }
             cause = inner.source();
@@ -103,12 +103,19 @@ impl Failure {
     }
 }
 
-/// Whether `error` is an I/O error with the path it is about, as fs_err makes them, and `message` names that path: then
-/// only what the system said, which is its source, is news.
-fn repeats_path(error: &(dyn StdError + 'static), message: &str) -> bool {
-    let has_path =
-        error.downcast_ref::<io::Error>().and_then(io::Error::get_ref).is_some_and(|own| own.source().is_some());
-    has_path && error.to_string().split('`').skip(1).step_by(2).all(|path| message.contains(path))
+/// The text of `error`. Of an I/O error with the path it is about, as fs_err makes them, only what the system said if
+/// what was `said` before names the path.
+fn without_path(error: &(dyn StdError + 'static), said: &str) -> String {
+    let text = error.to_string();
+    let names_a_path = error.downcast_ref::<io::Error>().is_some_and(|error| error.get_ref().is_some());
+    match text.rsplit_once("`: ") {
+        Some((paths, system))
+            if names_a_path && paths.split('`').skip(1).step_by(2).all(|path| said.contains(path)) =>
+        {
+            system.to_owned()
+        }
+        _ => text,
+    }
 }
 
 /// What an error means, and what can be done about it: a line for each thing.

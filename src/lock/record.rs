@@ -1,13 +1,13 @@
 //! From a channel's record to an entry of a lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use rattler_conda_types::{RepoDataRecord, Subdir};
+use rattler_conda_types::{MatchSpec, PackageRecord, ParseMatchSpecOptions, RepoDataRecord, RepodataRevision, Subdir};
 use rattler_digest::{Md5, compute_file_digest};
 
 use super::spelling::Requirement;
 use super::{Error, LockedPackage, Manager};
-use crate::channel::Client;
+use crate::channel::{Client, Records};
 
 impl LockedPackage {
     /// The entry for `record` on `subdir`, in the category `main`. conda-lock's format demands an MD5: where the channel tells none, the package
@@ -40,6 +40,31 @@ async fn computed_md5(package: &LockedPackage, client: &Client) -> Result<String
     let path = client.package(package).await?;
     let digest = compute_file_digest::<Md5>(&path);
     digest.map(hex::encode).map_err(|source| Error::Read { path, source })
+}
+
+/// The records of `names` that are newer than what `solution` has, and that the solver passed over because it could not
+/// read what they depend on.
+pub(super) fn unreadable(records: &Records, solution: &[RepoDataRecord], names: &[String]) -> Vec<String> {
+    let solved = solution.iter().map(|record| (record.package_record.name.as_normalized(), &record.package_record));
+    let solved: HashMap<&str, &PackageRecord> =
+        solved.filter(|(name, _)| names.iter().any(|known| known == name)).collect();
+    let is_newer = |record: &&RepoDataRecord| {
+        let chosen = solved.get(record.package_record.name.as_normalized());
+        chosen.is_some_and(|chosen| record.package_record.version > chosen.version)
+    };
+    let newer = records.iter().flat_map(|data| data.iter()).filter(is_newer);
+    newer.filter_map(|record| Some(format!("`{}` is passed over: {}", record.url, fault(record)?))).collect()
+}
+
+/// What of a record cannot be read as a requirement.
+fn fault(record: &RepoDataRecord) -> Option<String> {
+    let package = &record.package_record;
+    // As the solver reads them.
+    let options = ParseMatchSpecOptions::lenient().with_repodata_revision(RepodataRevision::V3);
+    package.depends.iter().chain(&package.constrains).find_map(|requirement| {
+        let error = MatchSpec::from_str(requirement, options).err()?;
+        Some(format!("it requires `{requirement}`, which cannot be understood ({error})"))
+    })
 }
 
 /// Requirements of a record as a lock has them: names, and the version part of each. Those of a repeated name are joined

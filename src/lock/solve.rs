@@ -12,6 +12,7 @@ use super::favour::{Live, Picks};
 use super::holds::satisfies;
 use super::movement::{Held, Moved, Movement, Wanted};
 use super::outcome::{Collected, Outcome, collect};
+use super::record::unreadable;
 use super::solver::{CancelOnDrop, Question};
 use super::{
     Error, HeldBack, Lock, LockSpec, LockedChannel, LockedPackage, Manager, Relock, SubdirSpec, VirtualPackage, pip,
@@ -118,10 +119,13 @@ impl SubdirSolve<'_> {
         if !unknown.is_empty() {
             return Ok(Outcome::Unknown(unknown));
         }
-        let (solution, held) = match self.solution(records).await? {
+        let (solution, held) = match self.solution(Arc::clone(&records)).await? {
             Ok(Moved { picks, held }) => (picks.into_values().map(Arc::unwrap_or_clone).collect::<Vec<_>>(), held),
             Err(explanation) => return Ok(Outcome::Unsolvable(explanation)),
         };
+        for passed_over in unreadable(&records, &solution, &self.spec.root_names()) {
+            self.progress.warning(&passed_over);
+        }
         let mut packages = Vec::with_capacity(solution.len());
         for record in &solution {
             packages.push(LockedPackage::of(record, self.spec.subdir, self.client).await?);

@@ -19,6 +19,7 @@
 
 mod archive;
 mod channel;
+mod forms;
 mod package;
 mod puzzle;
 pub mod pypi;
@@ -27,6 +28,7 @@ mod server;
 mod skip;
 
 pub use channel::{CONDA_FORGE, TinyChannel, Written};
+pub use forms::{compress, shard};
 pub use package::{PLACEHOLDER, Pkg};
 pub use puzzle::endless_puzzle;
 pub use sandbox::{Ran, Sandbox, tree};

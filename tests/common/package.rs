@@ -43,6 +43,7 @@ pub struct Pkg {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hashes {
     Both,
+    None,
     Md5,
     Sha256,
 }
@@ -213,6 +214,12 @@ impl Pkg {
         self
     }
 
+    /// `repodata.json` tells no hash at all.
+    pub fn no_hash(mut self) -> Self {
+        self.hashes = Hashes::None;
+        self
+    }
+
     /// Listed as removed: the archive can still be fetched, `repodata.json` no longer offers it.
     pub fn removed(mut self) -> Self {
         self.listed = false;
@@ -279,10 +286,10 @@ impl Pkg {
     fn record(&self, index: Value, archive: &[u8]) -> Value {
         let mut record = index;
         let hashed: &[u8] = if self.wrong_hash { b"something else" } else { archive };
-        if self.hashes != Hashes::Sha256 {
+        if matches!(self.hashes, Hashes::Both | Hashes::Md5) {
             record["md5"] = archive::md5(hashed).into();
         }
-        if self.hashes != Hashes::Md5 {
+        if matches!(self.hashes, Hashes::Both | Hashes::Sha256) {
             record["sha256"] = archive::sha256(hashed).into();
         }
         record["size"] = archive.len().into();

@@ -29,7 +29,7 @@ pub enum Fault {
 }
 
 /// An HTTP/1.1 server on 127.0.0.1, on a port of the system's choosing; it stops when dropped. Answers GET and HEAD for
-/// the files below a folder, with ranges.
+/// the files below a folder, with ranges. As a proxy it answers for any host.
 pub struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -41,7 +41,9 @@ struct Shared {
     dir: PathBuf,
     faults: Mutex<HashMap<String, (Fault, usize)>>,
     authorization: Mutex<Option<String>>,
+    redirects: Mutex<HashMap<String, Url>>,
     requests: Mutex<Vec<String>>,
+    heads: Mutex<Vec<String>>,
     stopped: AtomicBool,
 }
 
@@ -84,6 +86,16 @@ impl Server {
         *self.shared.authorization.lock().expect("no thread panicked") = Some(value.into());
     }
 
+    /// From now on, who asks for a path that ends in `suffix` is sent to the same path below `to`.
+    pub fn redirect(&self, suffix: &str, to: Url) {
+        self.shared.redirects.lock().expect("no thread panicked").insert(suffix.into(), to);
+    }
+
+    /// Requests so far, each with its headers, names in lower case.
+    pub fn heads(&self) -> Vec<String> {
+        self.shared.heads.lock().expect("no thread panicked").clone()
+    }
+
     /// Requests so far: `GET /noarch/repodata.json`.
     pub fn requests(&self) -> Vec<String> {
         self.shared.requests.lock().expect("no thread panicked").clone()
@@ -123,6 +135,7 @@ fn answer(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let Some(request) = peek_request(stream)? else { return Ok(()) };
     shared.requests.lock().expect("no thread panicked").push(format!("{} {}", request.method, request.path));
+    shared.heads.lock().expect("no thread panicked").push(request.head());
     let fault = if request.method == "GET" { shared.take_fault(&request.path) } else { None };
     if fault == Some(Fault::Reset) {
         // Closing while the request is still unread makes the kernel send a reset.
@@ -132,6 +145,10 @@ fn answer(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
     let required = shared.authorization.lock().expect("no thread panicked").clone();
     if required.is_some() && required.as_ref() != request.headers.get("authorization") {
         return plain(stream, 401, &request.method);
+    }
+    if let Some(to) = shared.redirect(&request.path) {
+        let head = format!("HTTP/1.1 302 Told\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        return (&*stream).write_all(head.as_bytes());
     }
     match (fault, shared.open(&request.path)) {
         (Some(Fault::Status(status)), _) => plain(stream, status, &request.method),
@@ -177,6 +194,12 @@ impl Request {
             .collect();
         Some(Self { method, path, headers })
     }
+
+    fn head(&self) -> String {
+        let mut lines: Vec<_> = self.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        lines.sort();
+        format!("{} {}\n{}", self.method, self.path, lines.join("\n"))
+    }
 }
 
 impl Shared {
@@ -187,7 +210,15 @@ impl Shared {
         Some(*fault)
     }
 
+    fn redirect(&self, path: &str) -> Option<Url> {
+        let redirects = self.redirects.lock().expect("no thread panicked");
+        let (_, to) = redirects.iter().find(|(suffix, _)| path.ends_with(suffix.as_str()))?;
+        to.join(path.trim_start_matches('/')).ok()
+    }
+
     fn open(&self, path: &str) -> Option<std::fs::File> {
+        // A proxy is asked for whole URLs.
+        let path = path.strip_prefix("http://").map_or(path, |url| &url[url.find('/').unwrap_or(url.len())..]);
         // A folder is asked for by its index, as PEP 503 has it.
         let path = if path.ends_with('/') { format!("{path}index.html") } else { path.to_owned() };
         let relative = Path::new(path.trim_start_matches('/'));
@@ -208,7 +239,11 @@ fn send(
     mut file: std::fs::File,
     fault: Option<Fault>,
 ) -> std::io::Result<()> {
-    let size = file.metadata()?.len();
+    let (size, etag) = (file.metadata()?.len(), etag(&file.metadata()?));
+    if request.headers.get("if-none-match") == Some(&etag) {
+        let head = "HTTP/1.1 304 Not Modified\r\nconnection: close\r\n";
+        return write!(stream, "{head}etag: {etag}\r\n\r\n");
+    }
     let start =
         request.headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.split_once('-')?.0.parse().ok());
     let (status, start) = match start {
@@ -217,7 +252,8 @@ fn send(
         None => ("200 OK", 0),
     };
     let length = size - start;
-    write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\naccept-ranges: bytes\r\n")?;
+    write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n")?;
+    write!(stream, "accept-ranges: bytes\r\netag: {etag}\r\n")?;
     if request.path.ends_with('/') {
         write!(stream, "content-type: text/html\r\n")?;
     }
@@ -240,4 +276,10 @@ fn send(
         }),
         _ => stream.write_all(&body),
     }
+}
+
+/// Another one whenever the file is written again.
+fn etag(metadata: &std::fs::Metadata) -> String {
+    use std::os::unix::fs::MetadataExt;
+    format!("\"{:x}-{:x}-{:x}\"", metadata.len(), metadata.mtime(), metadata.mtime_nsec())
 }
