@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rattler_conda_types::Subdir;
 use serde::{Deserialize, Serialize};
 
 use crate::build::base::{self, BaseImage, BaseRequest};
@@ -205,12 +206,32 @@ impl<'a> Session<'a> {
         let holds = existing.as_ref().is_some_and(|lock| lock::holds(&spec, lock).is_empty());
         let lock = match existing {
             Some(lock) if holds => lock,
-            existing => lock::solve(&spec, existing.as_ref(), &self.channels(image)?, self.progress).await?,
+            Some(existing) => lock::solve(&spec, Some(&existing), &self.channels(image)?, self.progress).await?,
+            None => {
+                let preferred = self.preferred(image)?;
+                lock::solve(&spec, preferred.as_ref(), &self.channels(image)?, self.progress).await?
+            }
         };
         let written = lock.write(image)?;
         let packages = lock.subdirs.iter().map(|s| (s.to_string(), lock.packages_for(*s).count())).collect();
         let written = written.iter().map(|path| self.relative(path)).collect();
         Ok(Locked { image: image.name.clone(), written, packages, seconds: start.elapsed() })
+    }
+
+    /// What an image without `conda-lock.yml` has locked in other formats, for a solve to prefer.
+    fn preferred(&self, image: &ImageSpec) -> Result<Option<Lock>, Error> {
+        let Some(preferred) = Lock::preferred(&image.folder, &image.subdirs)? else { return Ok(None) };
+        let files: Vec<_> = preferred.files.iter().map(|path| format!("`{}`", self.relative(path).display())).collect();
+        self.progress.note(&format!("`{}` is locked as near as can be to {}", image.name, files.join(", ")));
+        Ok(Some(preferred.lock))
+    }
+
+    /// `lock` of `image` as a `pixi.lock`, for `subdirs`.
+    ///
+    /// # Errors
+    /// When a channel cannot be had, or no longer has what is locked.
+    pub async fn pixi_lock(&self, image: &ImageSpec, lock: &Lock, subdirs: &[Subdir]) -> Result<String, Error> {
+        Ok(lock.pixi_lock(subdirs, &LockSpec::of(image)?, &self.channels(image)?).await?)
     }
 
     /// The requested packages of `image`, or `every` locked one, of which its channels have a newer version; `None` if

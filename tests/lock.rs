@@ -1,6 +1,10 @@
 //! Locking, from a channel over HTTP to files on disk.
 
 mod common;
+#[path = "lock/formats.rs"]
+mod formats;
+#[path = "lock/judges.rs"]
+mod judges;
 
 use std::path::{Path, PathBuf};
 

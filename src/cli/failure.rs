@@ -362,14 +362,20 @@ fn of_lock(error: &lock::Error) -> Verdict {
         }
         E::NoHash { .. } => plain(Kind::Environment),
         E::Solver { .. } => plain(Kind::Environment),
-        E::PixiLock { .. } => hint(Kind::Usage, "remove it, or keep it in another folder"),
+        E::NotOffered { .. } => {
+            hint(Kind::No, "replace them: `esker lock`; until then the explicit lock still names them")
+        }
+        E::NotForPixi { .. } => plain(Kind::No),
+        E::Format { .. } => hint(Kind::Usage, "restore the file, or remove it and run `esker lock`"),
+        E::PixiLock { .. } => {
+            hint(Kind::Usage, "rename it to `pixi.lock`: `esker lock` then takes its versions where it can")
+        }
         E::ChannelVariable { .. } => hint(Kind::Usage, "write the URL out, and keep credentials in a netrc"),
         E::Channel { .. }
         | E::ChannelSecret { .. }
         | E::PipUnsupported { .. }
         | E::Read { .. }
-        | E::ConflictMarker { .. }
-        | E::Format { .. } => plain(Kind::Usage),
+        | E::ConflictMarker { .. } => plain(Kind::Usage),
         E::Write { source, .. } => of_io(source),
     }
 }

@@ -79,7 +79,11 @@ impl<'a> Live<'a> {
     }
 }
 
-fn check_hash(package: &LockedPackage, record: &RepoDataRecord) -> Result<(), Error> {
+/// Checks that `record` is what `package` was locked as, if it has its URL.
+///
+/// # Errors
+/// [`Error::HashChanged`] if not.
+pub(super) fn check_hash(package: &LockedPackage, record: &RepoDataRecord) -> Result<(), Error> {
     if record.url != package.url {
         return Ok(());
     }

@@ -5,6 +5,7 @@
 //! for byte as conda-lock 4 would write the same solution, so that whatever reads those reads ours.
 
 mod conda_lock_yaml;
+mod conflict;
 mod content_hash;
 pub mod diff;
 mod error;
@@ -15,6 +16,8 @@ mod favour;
 mod holds;
 mod outcome;
 pub mod outdated;
+mod pixi;
+mod preferred;
 mod read;
 mod record;
 mod solve;
@@ -34,6 +37,7 @@ use url::Url;
 
 pub use error::{Error, Failure, UnknownPackage};
 pub use holds::{Stale, holds};
+pub use preferred::Preferred;
 pub use solve::solve;
 pub use spec::{LockSpec, SubdirSpec};
 pub use virtual_packages::VirtualPackage;

@@ -19,6 +19,7 @@
 
 mod archive;
 mod channel;
+pub mod judges;
 mod package;
 mod sandbox;
 mod server;
