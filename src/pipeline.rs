@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rattler_conda_types::Subdir;
 use serde::{Deserialize, Serialize};
 
 use crate::build::base::{self, BaseImage, BaseRequest};
@@ -259,8 +260,10 @@ impl<'a> Session<'a> {
         let (lock, changes, held) = match existing {
             Some(lock) if holds && !asked => (lock, Some(LockDiff::default()), Vec::new()),
             existing => {
-                let Relocked { lock, held } = self.relock(image, &spec, existing.as_ref(), choice).await?;
-                let changes = existing.as_ref().map(|existing| LockDiff::between(existing, &lock));
+                let other_format = if existing.is_none() { self.preferred(image)? } else { None };
+                let before = existing.as_ref().or(other_format.as_ref());
+                let Relocked { lock, held } = self.relock(image, &spec, before, choice).await?;
+                let changes = before.map(|before| LockDiff::between(before, &lock));
                 (lock, changes, held)
             }
         };
@@ -295,6 +298,22 @@ impl<'a> Session<'a> {
             cutoff_exempt: &relocking.min_age_exempt,
         };
         Ok(lock::relock(spec, &how, &self.channels(image)?, self.progress).await?)
+    }
+
+    /// What an image without `conda-lock.yml` has locked in other formats, for a solve to prefer.
+    fn preferred(&self, image: &ImageSpec) -> Result<Option<Lock>, Error> {
+        let Some(preferred) = Lock::preferred(&image.folder, &image.subdirs)? else { return Ok(None) };
+        let files: Vec<_> = preferred.files.iter().map(|path| format!("`{}`", self.relative(path).display())).collect();
+        self.progress.note(&format!("`{}` is locked as near as can be to {}", image.name, files.join(", ")));
+        Ok(Some(preferred.lock))
+    }
+
+    /// `lock` of `image` as a `pixi.lock`, for `subdirs`.
+    ///
+    /// # Errors
+    /// When a channel cannot be had, or no longer has what is locked.
+    pub async fn pixi_lock(&self, image: &ImageSpec, lock: &Lock, subdirs: &[Subdir]) -> Result<String, Error> {
+        Ok(lock.pixi_lock(subdirs, &LockSpec::of(image)?, &self.channels(image)?).await?)
     }
 
     /// The requested packages of `image`, or `every` locked one, of which its channels have a newer version; `None` if

@@ -7,10 +7,14 @@ mod channels;
 mod common;
 #[path = "lock/corpus.rs"]
 mod corpus;
+#[path = "lock/formats.rs"]
+mod formats;
 #[path = "lock/hostile.rs"]
 mod hostile;
 #[path = "lock/inputs.rs"]
 mod inputs;
+#[path = "lock/judges.rs"]
+mod judges;
 #[path = "lock/pip.rs"]
 mod pip;
 #[path = "lock/records.rs"]

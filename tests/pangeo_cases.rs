@@ -7,9 +7,13 @@ use esker::channel::{Client, Options};
 use esker::lock::{Lock, LockSpec, holds, solve};
 use esker::progress::Silent;
 use esker::project::{AptPolicy, Environment, ImageSpec, Mirror, Relocking, VirtualPackages};
+use judges::{python, rendered};
 use rattler_conda_types::Subdir;
+use rattler_lock::{CondaPackageData, LockFile};
 use skip::skipped;
 
+#[path = "common/judges.rs"]
+mod judges;
 #[path = "common/skip.rs"]
 mod skip;
 
@@ -155,30 +159,42 @@ fn snapshot() -> Option<tempfile::TempDir> {
     Some(copy)
 }
 
+fn client(channel: &Path, cache: &Path) -> Client {
+    let mirror = Mirror {
+        from: "https://conda.anaconda.org/conda-forge/".parse().expect("a URL"),
+        to: url::Url::from_directory_path(channel).expect("absolute"),
+    };
+    Client::new(Options { mirrors: vec![mirror], ..Options::new(cache) }).expect("a client")
+}
+
+fn is_linux(subdir: &Subdir) -> bool {
+    subdir.as_str().starts_with("linux")
+}
+
+/// What a case asks for, with virtual packages that the snapshot can be solved for.
+fn spec(folder: &Path, subdirs: &[Subdir]) -> LockSpec {
+    let mut image = image(folder, subdirs);
+    // Laid over the defaults, so that `__glibc` is there; and as new a driver as a locked ffmpeg constrains.
+    image.virtual_packages.replace = false;
+    for subdir in subdirs {
+        let packages = image.virtual_packages.subdirs.entry(*subdir).or_default();
+        packages.insert("__cuda".into(), "12.9".into());
+        packages.insert("__glibc".into(), "2.35".into());
+    }
+    LockSpec::of(&image).expect("a request")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_newest_cases_are_solved_from_the_snapshot() {
     let newest = cases().into_iter().filter(|folder| date(folder) == "2026-01-30");
     let folders: Vec<PathBuf> = newest.filter(|folder| !folder.ends_with("pytorch-notebook")).collect();
     let Some(channel) = snapshot().filter(|_| !folders.is_empty()) else { return };
     let cache = tempfile::tempdir().expect("a folder");
-    let mirror = Mirror {
-        from: "https://conda.anaconda.org/conda-forge/".parse().expect("a URL"),
-        to: url::Url::from_directory_path(channel.path()).expect("absolute"),
-    };
-    let client = Client::new(Options { mirrors: vec![mirror], ..Options::new(cache.path()) }).expect("a client");
+    let client = client(channel.path(), cache.path());
     for folder in folders {
         let committed = lock(&folder);
-        let is_linux = |subdir: &Subdir| subdir.as_str().starts_with("linux");
         let subdirs: Vec<Subdir> = committed.subdirs.iter().copied().filter(is_linux).collect();
-        let mut image = image(&folder, &subdirs);
-        // Laid over the defaults, so that `__glibc` is there; and as new a driver as a locked ffmpeg constrains.
-        image.virtual_packages.replace = false;
-        for subdir in &subdirs {
-            let packages = image.virtual_packages.subdirs.entry(*subdir).or_default();
-            packages.insert("__cuda".into(), "12.9".into());
-            packages.insert("__glibc".into(), "2.35".into());
-        }
-        let spec = LockSpec::of(&image).expect("a request");
+        let spec = spec(&folder, &subdirs);
         let start = std::time::Instant::now();
         let fresh = solve(&spec, None, &client, &Silent).await.unwrap_or_else(|error| panic!("{error}"));
         announce(&format!("{}: {} packages in {:?}", spec.image, fresh.packages.len(), start.elapsed()));
@@ -219,4 +235,70 @@ fn the_locks_of_this_repository_name_what_conda_forge_has() {
             assert_eq!((package.md5.as_deref(), package.sha256.as_deref()), (md5.as_str(), sha256.as_str()));
         }
     }
+}
+
+fn newest_pangeo_notebook() -> Option<PathBuf> {
+    cases().into_iter().find(|folder| date(folder) == "2026-01-30" && folder.ends_with("pangeo-notebook"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conda_lock_renders_what_is_solved() {
+    let Some(folder) = newest_pangeo_notebook() else { return };
+    let Some(channel) = snapshot() else { return };
+    let Some(_) = python() else { return };
+    let work = tempfile::tempdir().expect("a folder");
+    let subdirs = [Subdir::Linux64, Subdir::LinuxAarch64];
+    let (spec, client) = (spec(&folder, &subdirs), client(channel.path(), &work.path().join("cache")));
+    let solved = solve(&spec, None, &client, &Silent).await.unwrap_or_else(|error| panic!("{error}"));
+    let path = work.path().join("conda-lock.yml");
+    fs_err::write(&path, solved.to_conda_lock_yaml()).expect("a file");
+    for subdir in subdirs {
+        let Some(python) = python() else { return };
+        let rendered = rendered(python, &path, subdir.as_str());
+        assert!(rendered.replacen("by conda-lock.", "by esker.", 1) == solved.explicit(subdir), "{subdir}");
+    }
+}
+
+/// Every committed package has a record in the snapshot, and pixi's format takes each.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_cases_are_exported_to_pixi() {
+    let newest = cases().into_iter().filter(|folder| date(folder) == "2026-01-30");
+    let folders: Vec<PathBuf> = newest.filter(|folder| !folder.ends_with("pytorch-notebook")).collect();
+    let Some(channel) = snapshot().filter(|_| !folders.is_empty()) else { return };
+    let cache = tempfile::tempdir().expect("a folder");
+    let client = client(channel.path(), cache.path());
+    for folder in folders {
+        let committed = lock(&folder);
+        let subdirs: Vec<Subdir> = committed.subdirs.iter().copied().filter(is_linux).collect();
+        let spec = spec(&folder, &subdirs);
+        let text = committed.pixi_lock(&subdirs, &spec, &client).await.unwrap_or_else(|error| panic!("{error}"));
+        let read = LockFile::from_str_with_base_directory(&text, None).expect("a pixi.lock");
+        for subdir in subdirs {
+            assert_eq!(of_pixi(&read, subdir), of_lock(&committed, subdir), "{} on {subdir}", folder.display());
+        }
+    }
+}
+
+type Row = (String, Option<String>, Option<String>);
+
+fn of_pixi(lock: &LockFile, subdir: Subdir) -> Vec<Row> {
+    let (environment, platform) =
+        (lock.default_environment().expect("one"), lock.platform(subdir.as_str()).expect("it"));
+    let packages = environment.conda_packages(platform).expect("its packages").filter_map(CondaPackageData::as_binary);
+    let mut rows: Vec<Row> = packages
+        .map(|data| {
+            let record = &data.package_record;
+            (data.location.to_string(), record.md5.map(hex::encode), record.sha256.map(hex::encode))
+        })
+        .collect();
+    rows.sort();
+    rows
+}
+
+fn of_lock(lock: &Lock, subdir: Subdir) -> Vec<Row> {
+    let row =
+        |package: &esker::lock::LockedPackage| (package.url.to_string(), package.md5.clone(), package.sha256.clone());
+    let mut rows: Vec<Row> = lock.packages_for(subdir).map(row).collect();
+    rows.sort();
+    rows
 }

@@ -213,7 +213,7 @@ pub struct ExportArgs {
     /// What to print
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: ExportFormat,
-    /// The subdir whose packages are printed, such as linux-64 [default: the lock's first]
+    /// The subdir whose packages are printed, such as linux-64 [default: the lock's first; for pixi all of them]
     #[arg(long, value_name = "SUBDIR")]
     pub subdir: Option<Subdir>,
 }
@@ -224,6 +224,8 @@ pub enum ExportFormat {
     /// environment.yml with exact pins (name=version=build), for conda and mamba
     #[default]
     Environment,
+    /// pixi.lock (version 7), with whole records out of the channels' repodata
+    Pixi,
 }
 
 /// A form to print a table in.

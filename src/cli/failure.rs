@@ -388,13 +388,20 @@ fn of_lock(error: &lock::Error) -> Verdict {
         E::PipPlatform { .. } => {
             hint(Kind::Usage, "keep pip's packages off it with selectors (`# [linux64]`), or use conda packages")
         }
-        E::PixiLock { .. } => hint(Kind::Usage, "remove it, or keep it in another folder"),
+        E::NotOffered { .. } => {
+            hint(Kind::No, "replace them: `esker lock`; until then the explicit lock still names them")
+        }
+        E::NotForPixi { .. } => plain(Kind::No),
+        E::Format { .. } => hint(Kind::Usage, "restore the file, or remove it and run `esker lock`"),
+        E::PixiLock { .. } => {
+            hint(Kind::Usage, "rename it to `pixi.lock`: `esker lock` then takes its versions where it can")
+        }
         E::ChannelSecret { .. } => hint(
             Kind::Usage,
             "write a variable in its place, as `/t/$TOKEN/`, or keep it in a netrc or in rattler's credentials file",
         ),
         E::ChannelHost { .. } => hint(Kind::Usage, "write the host out; to fetch from another one, set a mirror"),
-        E::Channel { .. } | E::Read { .. } | E::ConflictMarker { .. } | E::Format { .. } => plain(Kind::Usage),
+        E::Channel { .. } | E::Read { .. } | E::ConflictMarker { .. } => plain(Kind::Usage),
         E::Write { source, .. } => of_io(source),
     }
 }

@@ -95,7 +95,7 @@ async fn dispatch(command: Command, settings: &Settings, ui: &Ui) -> Result<Exit
         Command::Why(args) => why::run(&args, &session, ui),
         Command::History(args) => history::run(&args, &session, ui),
         Command::Outdated(args) => outdated::run(&args, &session, ui).await,
-        Command::Export(args) => export::run(&args, &session, ui),
+        Command::Export(args) => export::run(&args, &session, ui).await,
         Command::Images => images::run(&project, ui),
         Command::Completions { .. } => unreachable!("answered before a project is needed"),
     }

@@ -122,6 +122,22 @@ pub enum Error {
         /// Its words.
         reason: String,
     },
+    /// Locked packages that no channel has under their URL any more.
+    #[error("no channel offers what is locked for `{image}`: {}", each(.urls))]
+    NotOffered {
+        /// The image.
+        image: String,
+        /// The packages.
+        urls: Vec<Url>,
+    },
+    /// Something that pixi's format cannot hold.
+    #[error("`{what}` cannot be written to a `pixi.lock`: {reason}")]
+    NotForPixi {
+        /// A package's URL, or a part of the lock.
+        what: String,
+        /// rattler's words.
+        reason: String,
+    },
     /// A lock cannot be read.
     #[error("cannot read `{path}`")]
     Read {
@@ -204,6 +220,10 @@ impl fmt::Display for UnknownPackage {
 
 fn unknown(packages: &[UnknownPackage]) -> String {
     packages.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn each(urls: &[Url]) -> String {
+    urls.iter().map(|url| format!("`{url}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// Each failure once, with all the subdirs that it is the same on.

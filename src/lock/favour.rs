@@ -102,7 +102,11 @@ pub(super) fn matches_all(specs: &[MatchSpec], record: &RepoDataRecord) -> bool 
     specs.iter().filter(|spec| spec.name.as_exact() == Some(name)).all(|spec| spec.matches(record))
 }
 
-fn check_hash(package: &LockedPackage, record: &RepoDataRecord) -> Result<(), Error> {
+/// Checks that `record` is what `package` was locked as, if it has its URL.
+///
+/// # Errors
+/// [`Error::HashChanged`] if not.
+pub(super) fn check_hash(package: &LockedPackage, record: &RepoDataRecord) -> Result<(), Error> {
     if record.url != package.url {
         return Ok(());
     }

@@ -7,6 +7,7 @@ use rattler_conda_lock::{Document, ErrorKind};
 use rattler_conda_types::Subdir;
 use url::Url;
 
+use super::conflict::refuse_markers;
 use super::{Error, Lock, LockedChannel, LockedPackage, Manager};
 use crate::project::Place;
 
@@ -30,7 +31,7 @@ impl Lock {
     /// As [`read`](Self::read).
     pub fn parse(path: &Path, text: &str) -> Result<Self, Error> {
         let file = File { path, text };
-        file.refuse_conflict_markers()?;
+        refuse_markers(path, text)?;
         let document = Document::parse(text).map_err(|error| file.format_error(&error))?;
         file.lock(&document)
     }
@@ -52,26 +53,19 @@ impl File<'_> {
         }
     }
 
-    fn refuse_conflict_markers(&self) -> Result<(), Error> {
-        let mut offset = 0;
-        for line in self.text.split_inclusive('\n') {
-            if ["<<<<<<< ", ">>>>>>> ", "||||||| "].iter().any(|marker| line.starts_with(marker)) {
-                return Err(Error::ConflictMarker { place: self.place(offset) });
-            }
-            offset += line.len();
-        }
-        Ok(())
-    }
-
     fn format_error(&self, error: &rattler_conda_lock::Error) -> Error {
         let is_pixi = self.text.lines().any(|line| line == "environments:");
         if is_pixi && !matches!(error.kind(), ErrorKind::Syntax { .. }) {
             return Error::PixiLock { path: self.path.to_path_buf() };
         }
-        let place = self.place(error.span().map_or(0, |span: Range<usize>| span.start));
+        let mut place = self.place(error.span().map_or(0, |span: Range<usize>| span.start));
         let problem = match error.kind() {
             ErrorKind::UnsupportedVersion => "only version 1 of conda-lock's format is supported".to_owned(),
-            ErrorKind::Syntax { message } => format!("broken YAML: {message}"),
+            ErrorKind::Syntax { message } => {
+                let (what, told) = told_place(message);
+                (place.line, place.column) = told.unwrap_or((place.line, place.column));
+                format!("broken YAML: {what}")
+            }
             kind => format!("`{}`: {kind}", error.path().as_str()),
         };
         Error::Format { place, problem }
@@ -141,6 +135,13 @@ impl File<'_> {
     }
 }
 
+/// Splits `WHAT at line 25, column 3`, behind which the YAML parser may tell other places.
+fn told_place(message: &str) -> (&str, Option<(usize, usize)>) {
+    let Some((what, rest)) = message.split_once(" at line ") else { return (message, None) };
+    let mut numbers = rest.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok());
+    (what, numbers.next().zip(numbers.next()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,7 +208,8 @@ package:
             .replace("  platform: linux-64", "  platform: osx-64");
         assert!(problem(&stray).starts_with("16:13: "), "{}", problem(&stray));
         let garbage = LOCK.replace("  sources:", "  sources: [");
-        assert!(problem(&garbage).contains("broken YAML"), "{}", problem(&garbage));
+        assert!(problem(&garbage).starts_with("11:3: broken YAML: "), "{}", problem(&garbage));
+        assert!(!problem(&garbage).contains(" at line "), "{}", problem(&garbage));
         let short = LOCK.replace("00000000000000000000000000000000", "0");
         assert!(problem(&short).starts_with("21:10: `package[0].hash.md5`"), "{}", problem(&short));
     }

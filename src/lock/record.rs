@@ -69,7 +69,7 @@ fn fault(record: &RepoDataRecord) -> Option<String> {
 
 /// Requirements of a record as a lock has them: names, and the version part of each. Those of a repeated name are joined
 /// as conda merges them.
-fn dependencies(depends: &[String]) -> BTreeMap<String, String> {
+pub(super) fn dependencies(depends: &[String]) -> BTreeMap<String, String> {
     let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for requirement in depends.iter().map(|depend| Requirement::parse(depend)) {
         let known = versions.entry(requirement.name).or_default();

@@ -20,6 +20,7 @@
 mod archive;
 mod channel;
 mod forms;
+pub mod judges;
 mod package;
 mod puzzle;
 pub mod pypi;
