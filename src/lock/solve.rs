@@ -8,6 +8,7 @@ use rattler_conda_types::{Channel, MatchSpec, PackageName, PackageRecord, RepoDa
 use rattler_solve::{CancellationToken, SolveError};
 
 use super::categories::categorised;
+use super::explain::Explanation;
 use super::favour::{Live, Picks};
 use super::holds::satisfies;
 use super::movement::{Held, Moved, Movement, Wanted};
@@ -83,6 +84,7 @@ pub async fn relock(
 fn together(held: Vec<(Subdir, Held)>) -> Vec<HeldBack> {
     let mut together: Vec<HeldBack> = Vec::new();
     for (subdir, Held { name, version, newest, reason }) in held {
+        let reason = Explanation::parse(&reason).folded().0;
         let name = name.as_normalized().to_owned();
         let same = together.iter_mut().find(|other| {
             (&other.name, &other.version, &other.newest, &other.reason) == (&name, &version, &newest, &reason)
