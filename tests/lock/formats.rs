@@ -1,5 +1,7 @@
 //! Formats of locks: what is taken over from those that are there, what is exported, and files that are no locks.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::Path;
 
 use esker::channel::{Client, Options};
