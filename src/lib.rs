@@ -13,6 +13,7 @@ pub mod channel;
 pub mod cli;
 pub mod docker;
 pub mod git;
+pub mod installed;
 pub mod lock;
 pub mod oci;
 pub mod pipeline;

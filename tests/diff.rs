@@ -1,8 +1,13 @@
 //! Reviewing changes of locks: a project in a git repository, from its first lock on.
 
 #![allow(clippy::unwrap_used)]
+#![allow(clippy::duplicate_mod, reason = "`common` and `images` both say when a test is skipped")]
 
 mod common;
+#[path = "diff/images.rs"]
+mod compared_images;
+mod fake_registry;
+mod images;
 
 use std::process::Command;
 

@@ -133,11 +133,16 @@ pub struct LockArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "An image is oci:DIR (an OCI layout), docker://REGISTRY/NAME:TAG, or without docker:// where the \
+                        registry has a dot or a port and no git revision is called so. What is installed in it is read \
+                        from its layers; nothing is run."
+)]
 pub struct DiffArgs {
-    /// A git revision, OLD..NEW, or a lock file (with NEW another one) [default: HEAD]
+    /// A git revision, OLD..NEW, a lock file, or an image (with NEW another one) [default: HEAD]
     #[arg(value_name = "OLD")]
     pub old: Option<String>,
-    /// A git revision or a lock file [default: the working tree]
+    /// A git revision, a lock file or an image [default: the working tree]
     #[arg(value_name = "NEW", requires = "old")]
     pub new: Option<String>,
     /// Images to compare [default: all]. May be repeated

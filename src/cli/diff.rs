@@ -14,10 +14,13 @@ use super::failure::Failure;
 use super::lock::selected;
 use super::ui::Ui;
 use crate::git::Repository;
+use crate::installed::ImageSource;
 use crate::lock::diff::{ImageDiff, LIMIT, LockDiff, markdown};
 use crate::lock::{self, Lock};
 use crate::pipeline::Session;
 use crate::project::{ChangeKind, Denied, ImageSpec};
+use crate::settings::Settings;
+use crate::{installed, registry};
 
 #[derive(Serialize)]
 struct Report {
@@ -52,6 +55,52 @@ pub fn files(args: &DiffArgs, old: &Path, new: &Path, ui: &Ui) -> Result<ExitCod
     let image = ImageDiff { image: new.display().to_string(), diff };
     let denied = Denied { kinds: args.deny.clone(), allow: args.allow.clone() };
     report(args, [old.display().to_string(), new.display().to_string()], vec![image], &denied, ui)
+}
+
+/// Compares what is installed in two images. They need no project.
+pub async fn images(
+    args: &DiffArgs,
+    pair: [ImageSource; 2],
+    settings: &Settings,
+    ui: &Ui,
+) -> Result<ExitCode, Failure> {
+    if !args.image.is_empty() {
+        return Err(Failure::usage("`--image` means nothing where two images are compared"));
+    }
+    let client = registry::Client::new(registry::Options {
+        auth_files: settings.credentials.registry_auth_files.clone(),
+        ..registry::Options::default()
+    });
+    let mut reader = installed::Reader::new(&client, ui, settings.offline);
+    let [old, new] = &pair;
+    let diff = LockDiff::between(&reader.read(old).await?, &reader.read(new).await?);
+    let image = ImageDiff { image: new.to_string(), diff };
+    let denied = Denied { kinds: args.deny.clone(), allow: args.allow.clone() };
+    report(args, pair.map(|image| image.to_string()), vec![image], &denied, ui)
+}
+
+/// The two images to compare, if that is what is asked.
+///
+/// A name without a prefix is an image only where git, asked in `folder`, has no revision of that name.
+pub fn image_pair(args: &DiffArgs, folder: &Path) -> Result<Option<[ImageSource; 2]>, Failure> {
+    let [old, new] = [&args.old, &args.new].map(|text| text.as_deref().map(|text| image(text, folder)));
+    let [old, new] = [old.transpose()?.flatten(), new.transpose()?.flatten()];
+    match (old, new) {
+        (None, None) => Ok(None),
+        (Some(old), Some(new)) => Ok(Some([old, new])),
+        _ => Err(Failure::usage(
+            "give two images (`oci:DIR` or `docker://REGISTRY/NAME:TAG`), or files and revisions that exist: an image compares \
+             with nothing else",
+        )),
+    }
+}
+
+fn image(text: &str, folder: &Path) -> Result<Option<ImageSource>, Failure> {
+    if let Some(explicit) = ImageSource::explicit(text) {
+        return Ok(Some(explicit?));
+    }
+    let is_revision = || Repository::around(folder).is_ok_and(|repository| repository.commit(text).is_ok());
+    Ok(ImageSource::implied(text).filter(|_| !Path::new(text).exists() && !is_revision()))
 }
 
 /// Compares two states of the project's locks.

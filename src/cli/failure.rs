@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use super::ui::Ui;
 use crate::build::{base, native, output, pins};
-use crate::{channel, docker, git, lock, oci, pipeline, project, registry, render, settings, verify};
+use crate::{channel, docker, git, installed, lock, oci, pipeline, project, registry, render, settings, verify};
 
 /// What an error means to whoever ran esker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,6 +148,8 @@ from! {
     output::Error => of_output,
     lock::Error => of_lock,
     git::Error => of_git,
+    installed::Error => of_installed,
+    installed::ParseImageError => of_parse_image,
 }
 
 impl From<io::Error> for Failure {
@@ -337,6 +339,26 @@ fn of_registry(error: &registry::Error) -> Verdict {
         E::Store { source, .. } => of_oci(source),
         E::Tls { .. } | E::Status { .. } | E::Malformed { .. } | E::Corrupt { .. } => plain(Kind::Environment),
     }
+}
+
+fn of_installed(error: &installed::Error) -> Verdict {
+    use installed::Error as E;
+    match error {
+        E::Registry { source: registry::Error::NotFound { .. }, .. } => {
+            hint(Kind::Usage, "check the name and tag of the image")
+        }
+        E::Registry { source: registry::Error::Unreachable { .. }, .. } => hint(Kind::Environment, "check the network"),
+        E::Registry { source, .. } => of_registry(source),
+        E::Image { source, .. } => of_oci(source),
+        E::Pulled { .. } => plain(Kind::Environment),
+        E::NoPlatform { .. } | E::NoPackages { .. } => plain(Kind::Usage),
+        E::Offline { .. } => hint(Kind::Environment, "run without `--offline`, or give an `oci:DIR`"),
+    }
+}
+
+/// The message says what would be right.
+const fn of_parse_image(_: &installed::ParseImageError) -> Verdict {
+    plain(Kind::Usage)
 }
 
 fn of_base(error: &base::Error) -> Verdict {

@@ -84,6 +84,11 @@ async fn dispatch(command: Command, settings: &Settings, ui: &Ui) -> Result<Exit
     {
         return diff::files(args, old, new, ui);
     }
+    if let Command::Diff(args) = &command
+        && let Some(pair) = diff::image_pair(args, &settings.directory)?
+    {
+        return diff::images(args, pair, settings, ui).await;
+    }
     let project = Project::open(&settings.directory)?;
     let session = Session::open(settings, &project, ui)?;
     match command {

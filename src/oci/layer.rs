@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use oci_spec::image::Descriptor;
 
@@ -71,6 +72,20 @@ impl Layer {
         consume: impl FnOnce(&mut dyn Read) -> Result<ControlFlow<()>>,
     ) -> Result<ControlFlow<()>> {
         let path = blob.path().to_owned();
+        self.read_stream(blob, &path, count, consume)
+    }
+
+    /// [`read`](Self::read) where the blob comes from anywhere; an error calls it `name`.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read).
+    pub fn read_stream(
+        &self,
+        blob: impl Read + Send,
+        name: &Path,
+        count: &(dyn Fn(u64) + Sync),
+        consume: impl FnOnce(&mut dyn Read) -> Result<ControlFlow<()>>,
+    ) -> Result<ControlFlow<()>> {
         let unreadable = |source| Error::Layer { digest: self.digest, source };
         let mut counted = Counted { source: blob, hash: HashingWriter::new(io::sink()), count };
         let outcome = match self.compression.decoder(&mut counted) {
@@ -84,7 +99,7 @@ impl Layer {
         io::copy(&mut counted, &mut io::sink()).map_err(unreadable)?;
         let (_, found, found_size) = counted.hash.finish();
         Mismatch::check((self.digest, self.size), (found, found_size))
-            .map_err(|mismatch| Error::Corrupt { path, mismatch })?;
+            .map_err(|mismatch| Error::Corrupt { path: name.to_owned(), mismatch })?;
         outcome
     }
 

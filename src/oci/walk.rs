@@ -46,25 +46,39 @@ pub fn walk_layers(layers: &[Layer], open: &Open<'_>, visit: &mut Visit<'_>) -> 
     let mut above = Cover::default();
     for layer in layers.iter().rev() {
         let mut here = Cover::default();
-        let flow = layer.read_from(open(layer)?, &|_| {}, |content| {
-            let mut entries = Entries::new(content);
-            let unreadable = |source| Error::Layer { digest: layer.digest, source };
-            while let Some(entry) = entries.next_entry().map_err(unreadable)? {
-                if !here.whiteout(&entry.path) && !above.hides(&entry.path) {
-                    here.add(&entry);
-                    if visit(&entry, &mut entries)?.is_break() {
-                        return Ok(ControlFlow::Break(()));
-                    }
-                }
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
+        let flow =
+            layer.read_from(open(layer)?, &|_| {}, |content| walk_layer(layer, content, &above, &mut here, visit))?;
         if flow.is_break() {
             break;
         }
         above.extend(here);
     }
     Ok(())
+}
+
+/// Calls `visit` for each entry of one layer's decompressed `content` that what lies `above` it does not hide, and adds to
+/// `here` what the layer decides about those below.
+///
+/// # Errors
+/// When the layer cannot be read, and those of `visit`.
+pub fn walk_layer(
+    layer: &Layer,
+    content: &mut dyn Read,
+    above: &Cover,
+    here: &mut Cover,
+    visit: &mut Visit<'_>,
+) -> Result<ControlFlow<()>> {
+    let mut entries = Entries::new(content);
+    let unreadable = |source| Error::Layer { digest: layer.digest, source };
+    while let Some(entry) = entries.next_entry().map_err(unreadable)? {
+        if !here.whiteout(&entry.path) && !above.hides(&entry.path) {
+            here.add(&entry);
+            if visit(&entry, &mut entries)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+    }
+    Ok(ControlFlow::Continue(()))
 }
 
 /// The final content of the files whose path `wanted` chooses, by path. Hard links are followed.
@@ -148,8 +162,8 @@ impl Found {
 }
 
 /// What upper layers decide about paths of the layers below.
-#[derive(Default)]
-struct Cover {
+#[derive(Clone, Debug, Default)]
+pub struct Cover {
     /// Paths that are there: below, only directories on the way to other paths still count.
     paths: HashSet<PathBuf>,
     /// Paths whose lower content is gone, with all that is below them.
@@ -177,13 +191,15 @@ impl Cover {
         }
     }
 
-    fn hides(&self, path: &Path) -> bool {
+    /// Whether a layer below that has `path` has it in vain.
+    pub fn hides(&self, path: &Path) -> bool {
         self.paths.contains(path)
             || self.gone.contains(path)
             || path.ancestors().skip(1).any(|above| self.gone.contains(above) || self.opaque.contains(above))
     }
 
-    fn extend(&mut self, other: Self) {
+    /// Adds what the next layer below decides.
+    pub fn extend(&mut self, other: Self) {
         self.paths.extend(other.paths);
         self.gone.extend(other.gone);
         self.opaque.extend(other.opaque);

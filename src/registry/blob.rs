@@ -131,13 +131,13 @@ impl Download<'_> {
     }
 }
 
-fn starts_at(response: &Response, offset: u64) -> bool {
+pub(super) fn starts_at(response: &Response, offset: u64) -> bool {
     let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
     range.is_some_and(|range| range.starts_with(&format!("bytes {offset}-")))
 }
 
 /// A truncated or damaged answer, or one that does not go on where the last one ended.
-fn is_worth_another_try(error: &Error) -> bool {
+pub(super) fn is_worth_another_try(error: &Error) -> bool {
     match error {
         Error::Malformed { .. } | Error::Corrupt { .. } => true,
         Error::Status { status, .. } => *status == 416 || *status == 206,

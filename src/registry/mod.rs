@@ -9,6 +9,7 @@ mod blob;
 mod challenge;
 mod credentials;
 pub mod error;
+mod stream;
 mod transport;
 
 use std::path::PathBuf;

@@ -1,9 +1,11 @@
 //! Formats of locks: what is taken over from those that are there, what is exported, and files that are no locks.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::Path;
 
 use esker::channel::{Client, Options};
-use esker::lock::{Error, Lock, LockSpec, holds, solve};
+use esker::lock::{Error, Lock, LockSpec, LockedPackage, Manager, holds, solve};
 use esker::progress::Silent;
 use rattler_conda_types::Subdir;
 use rattler_lock::{CondaPackageData, LockFile};
@@ -177,6 +179,42 @@ async fn a_pixi_lock_has_what_is_locked_with_whole_records() {
     let one = LockFile::from_str_with_base_directory(&one, None).unwrap();
     assert_eq!(of_pixi(&one, Subdir::LinuxAarch64), of_lock(&lock, Subdir::LinuxAarch64));
     assert!(of_pixi(&one, Subdir::Linux64).is_empty());
+}
+
+#[tokio::test]
+async fn pip_packages_go_to_a_pixi_lock_and_back() {
+    let world = world(&TinyChannel::standard());
+    let spec = LockSpec::of(&world.image(&["python"])).unwrap();
+    let mut lock = solve(&spec, None, &world.client(), &Silent).await.unwrap();
+    let cowsay = LockedPackage {
+        name: "cowsay".into(),
+        version: "6.1".into(),
+        manager: Manager::Pip,
+        url: "https://files.pythonhosted.org/packages/cowsay-6.1-py3-none-any.whl".parse().unwrap(),
+        md5: None,
+        sha256: Some("ab".repeat(32)),
+        dependencies: [("wcwidth".to_owned(), ">=0.2,<1".to_owned()), ("rich".to_owned(), "*".to_owned())].into(),
+        ..lock.packages[0].clone()
+    };
+    lock.packages.push(cowsay.clone());
+    let text = lock.pixi_lock(&lock.subdirs, &spec, &world.client()).await.unwrap();
+    let read = LockFile::from_str_with_base_directory(&text, None).unwrap();
+    let package = read.packages().iter().find_map(|package| package.as_pypi()?.as_wheel()).unwrap();
+    let requirements: Vec<_> = package.requires_dist.iter().map(ToString::to_string).collect();
+    assert_eq!(requirements, ["rich", "wcwidth>=0.2,<1"]);
+    assert_eq!(read.default_environment().unwrap().pypi_indexes().unwrap().indexes.len(), 1);
+
+    let folder = world.folder.path().join("pixi");
+    fs_err::create_dir(&folder).unwrap();
+    assert!(Lock::preferred(&folder, &BOTH).unwrap().is_none());
+    fs_err::write(folder.join("pixi.lock"), text).unwrap();
+    let preferred = Lock::preferred(&folder, &BOTH).unwrap().unwrap().lock;
+    let pip: Vec<_> = preferred.packages.iter().filter(|package| package.manager == Manager::Pip).collect();
+    assert_eq!(pip, [&LockedPackage { dependencies: Default::default(), ..cowsay }]);
+
+    lock.packages.last_mut().unwrap().version = "what?".into();
+    let error = lock.pixi_lock(&lock.subdirs, &spec, &world.client()).await.unwrap_err();
+    assert!(error.to_string().contains("cowsay-6.1-py3-none-any.whl` cannot be written to a `pixi.lock`"), "{error}");
 }
 
 #[tokio::test]

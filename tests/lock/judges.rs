@@ -1,5 +1,7 @@
 //! conda-lock and py-rattler on what esker locks.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 
 use esker::lock::{Lock, LockSpec, solve};
@@ -140,4 +142,29 @@ async fn py_rattler_installs_from_the_explicit_lock() {
     let records = fs_err::read_dir(prefix.join("conda-meta")).unwrap().flatten().map(|entry| entry.path());
     let records = records.filter(|path| path.extension().is_some_and(|extension| extension == "json")).count();
     assert_eq!(records, lock.packages_for(Subdir::Linux64).count());
+}
+
+/// Prints the URLs that a `pixi.lock` has for linux-64.
+const READ_PIXI: &str = "
+import pathlib, sys
+from rattler import LockFile
+lock = LockFile.from_path(pathlib.Path(sys.argv[1]))
+for platform, packages in lock.default_environment().packages_by_platform().items():
+    if platform.name == 'linux-64':
+        print(*sorted(package.location for package in packages), sep='\\n')
+";
+
+#[tokio::test]
+async fn py_rattler_reads_the_exported_pixi_lock() {
+    let Some(mut python) = python() else { return };
+    let world = world(&TinyChannel::standard());
+    let environment = "channels: [conda-forge]\ndependencies: [hello, legacy, certs]\n";
+    let spec = LockSpec::of(&world.image_of(environment)).unwrap();
+    let lock = locked(&world, environment).await;
+    let path = world.folder.path().join("pixi.lock");
+    fs_err::write(&path, lock.pixi_lock(&lock.subdirs, &spec, &world.client()).await.unwrap()).unwrap();
+    let printed = judged(python.args(["-c", READ_PIXI]).arg(path));
+    let mut urls: Vec<_> = lock.packages_for(Subdir::Linux64).map(|package| package.url.as_str()).collect();
+    urls.sort_unstable();
+    assert_eq!(printed.lines().collect::<Vec<_>>(), urls);
 }
