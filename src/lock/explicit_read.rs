@@ -101,6 +101,8 @@ fn decoded(version: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -123,5 +125,14 @@ mod tests {
         let problem = |text: &str| Lock::parse_explicit(Path::new("x"), text).unwrap_err().to_string();
         assert_eq!(problem("# platform: linux-64\n@EXPLICIT\nwhat\n"), "x:3:1: `what` is no URL of a package");
         assert!(problem("@EXPLICIT\n").starts_with("x:1:1: neither"));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in "(# platform: linux-64\n|# pip | @ |@EXPLICIT\n|https://|[ -~é\n]|\\.conda|-|/){0,40}") {
+            if let Ok(lock) = Lock::parse_explicit(Path::new("x"), &text) {
+                lock.explicit(Subdir::Linux64);
+            }
+        }
     }
 }
