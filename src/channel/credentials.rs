@@ -73,6 +73,8 @@ fn parse_netrc(text: &str) -> Vec<(String, Authentication)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -82,5 +84,13 @@ mod tests {
         let found = parse_netrc(text);
         let expected = Authentication::BasicHTTP { username: "u".into(), password: "p".into() };
         assert_eq!(found, [("a.example".to_owned(), expected)]);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in "(machine|login|password|default|macdef|account|[ \n#a-zé]){0,30}") {
+            let found = parse_netrc(&text);
+            prop_assert!(found.iter().all(|(host, _)| !host.is_empty()));
+        }
     }
 }

@@ -66,12 +66,13 @@ impl Lock {
     }
 
     fn write_metadata(&self, out: &mut String) {
-        out.push_str("metadata:\n  content_hash:\n");
+        out.push_str("metadata:\n");
+        out.push_str(if self.subdirs.is_empty() { "  content_hash: {}\n" } else { "  content_hash:\n" });
         for subdir in &self.subdirs {
             let hash = self.content_hash.get(subdir).map_or("", String::as_str);
             entry(out, 4, subdir.as_str(), hash);
         }
-        out.push_str("  channels:\n");
+        out.push_str(if self.channels.is_empty() { "  channels: []\n" } else { "  channels:\n" });
         for channel in &self.channels {
             line_to(out, format_args!("  - url:{}", value(&channel.url, 8, 6)));
             sequence(out, 4, "used_env_vars", &channel.used_env_vars);

@@ -102,7 +102,9 @@ async fn unknown_packages(spec: &LockSpec, names: &BTreeSet<String>, channels: &
     let known = client.names(channels, &subdirs).await.unwrap_or_default();
     let similar = |name: &str| {
         let score = |known: &&String| strsim::jaro_winkler(name, known);
-        let best = known.iter().map(|known| (score(&known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
+        // A channel may list a package that no record describes.
+        let others = known.iter().filter(|known| *known != name);
+        let best = others.map(|known| (score(&known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
         best.filter(|(score, _)| *score > 0.85).map(|(_, known)| known.clone())
     };
     let requested = spec.subdirs.iter().flat_map(|subdir| &subdir.conda);

@@ -144,6 +144,8 @@ fn told_place(message: &str) -> (&str, Option<(usize, usize)>) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const LOCK: &str = "version: 1
@@ -212,5 +214,22 @@ package:
         assert!(!problem(&garbage).contains(" at line "), "{}", problem(&garbage));
         let short = LOCK.replace("00000000000000000000000000000000", "0");
         assert!(problem(&short).starts_with("21:10: `package[0].hash.md5`"), "{}", problem(&short));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in "\\PC*") {
+            let _ = Lock::parse(Path::new("x"), &text);
+        }
+
+        #[test]
+        fn never_panics_on_what_looks_like_a_lock(
+            line in 0..LOCK.lines().count(),
+            text in "( {0,4}(- )?[a-z0-9]{0,8}:)?[ -~é]{0,12}",
+        ) {
+            let mut lines: Vec<&str> = LOCK.lines().collect();
+            lines[line] = &text;
+            let _ = Lock::parse(Path::new("x"), &lines.join("\n"));
+        }
     }
 }

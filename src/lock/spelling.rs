@@ -137,6 +137,8 @@ fn rewritten(version: &str, has_build: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Expected values are those of conda-lock 4.0.3's `conda_spec_to_versioned_dep`.
@@ -185,5 +187,12 @@ mod tests {
         let url = Requirement::parse("https://conda.anaconda.org/conda-forge/noarch/a-b-1.0-0.conda#0123");
         assert_eq!((url.name.as_str(), url.version.as_str(), url.build.as_deref()), ("a-b", "1.0", Some("0")));
         assert_eq!(url.channel.as_deref(), Some("conda-forge"));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in "([a-zé0-9 ]|::|==|[<>=!~,|*'\"#/.\\[\\]-]|\\.conda|https://){0,30}") {
+            Requirement::parse(&text);
+        }
     }
 }

@@ -325,6 +325,8 @@ fn deny(node: &Node) -> Result<Vec<ChangeKind>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn parse(text: &str) -> Result<Config, Error> {
@@ -437,6 +439,16 @@ mod tests {
         }
         for text in ["registry: localhost:5000/x", "registry: docker.io/library", "layers: 3", "layers: 110"] {
             parse(text).unwrap();
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(lines in prop::collection::vec(
+            " {0,4}(- )?(registry:|base:|platforms:|lock-subdirs:|root:|mirrors:|layers:|env:|labels:|deny:|images:|parent:)?\
+             [ -~é]{0,10}", 0..10,
+        )) {
+            let _ = parse(&lines.join("\n"));
         }
     }
 }

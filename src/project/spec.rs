@@ -173,6 +173,8 @@ fn is_build(build: &StringMatcher) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -290,6 +292,20 @@ mod tests {
             "https://h/c/noarch/a-1.0-0.conda",
         ] {
             assert_eq!(lint(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in "\\PC*") {
+            let _ = match_spec(&text);
+        }
+
+        #[test]
+        fn never_panics_on_what_looks_like_a_spec(text in "([a-zé0-9 ]|::|==|[<>=!~,|*'\"#@;/.^$(\\[\\])-]|\\.conda|https://){0,30}") {
+            if let Ok(spec) = match_spec(&text) {
+                prop_assert!(name_of(&spec).is_some());
+            }
         }
     }
 }

@@ -79,6 +79,8 @@ fn version(node: &Node, name: &str) -> Result<String, Error> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use rattler_conda_types::Subdir;
 
     use super::*;
@@ -127,6 +129,15 @@ mod tests {
             ),
         ] {
             assert_eq!(parse(text).unwrap_err().to_string(), expected, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(lines in prop::collection::vec(
+            " {0,6}(subdirs:|replace:|linux-64:|packages:|__cuda:)?[ -~é]{0,8}", 0..8,
+        )) {
+            let _ = parse(&lines.join("\n"));
         }
     }
 }

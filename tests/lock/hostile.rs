@@ -140,9 +140,25 @@ async fn the_file_itself_may_be_anything() {
         ("no UTF-8", b"{\"packages\": {\"\xff\xfe\": {}}}"),
         ("NUL bytes", &[0; 1000]),
         ("packages is a list", b"{\"info\": {}, \"packages\": [], \"packages.conda\": 5}"),
-        ("a base elsewhere", b"{\"info\": {\"subdir\": \"linux-64\", \"base_url\": \"../../..\"}, \"packages\": {}}"),
         ("deep nesting", &nested),
     ] {
         survives(label, content).await;
+    }
+}
+
+#[tokio::test]
+async fn packages_may_be_said_to_be_anywhere() {
+    // CEP 15 lets a channel keep its packages elsewhere. The cache goes by hashes.
+    for base in ["../../../../..", "https://elsewhere.example/../../x/", "file:///etc/", "//", "\u{0}"] {
+        let repodata = json!({
+            "info": {"subdir": "linux-64", "base_url": base},
+            "packages.conda": {"a-1.0-0.conda": record(&json!({}))},
+        });
+        let (world, result) = solved(repodata.to_string().as_bytes()).await;
+        for package in result.iter().flat_map(|lock| &lock.packages) {
+            let path = world.client().package_path(package).unwrap();
+            let expected = world.folder.path().join("cache/packages").join(GOOD_MD5.repeat(2)).join("a-1.0-0.conda");
+            assert_eq!(path, expected, "{base}");
+        }
     }
 }
