@@ -180,14 +180,11 @@ fn version_matches(wanted: &str, version: &str) -> bool {
     }
 }
 
-/// A conda package's version as PEP 440 has it: as it is, else the numbers it begins with.
+/// A conda package's version as PEP 440 spells it; where it is none, that of the numbers it begins with.
 fn python_version(version: &str) -> String {
-    if Version::from_str(version).is_ok() {
-        return version.to_owned();
-    }
     let end = version.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(version.len());
-    let numbers = version[..end].trim_matches('.');
-    if Version::from_str(numbers).is_ok() { numbers.to_owned() } else { "0".to_owned() }
+    let parsed = [version, version[..end].trim_matches('.')].into_iter().find_map(|text| Version::from_str(text).ok());
+    parsed.map_or_else(|| "0".to_owned(), |version| version.to_string())
 }
 
 #[cfg(test)]

@@ -129,6 +129,9 @@ impl Question<'_> {
             .preferred
             .iter()
             .map(|(name, version)| format!("[[packages]]\nname = {name:?}\nversion = {version:?}"));
+        if self.preferred.is_empty() {
+            return Ok(());
+        }
         let head = "lock-version = \"1.0\"\ncreated-by = \"esker\"".to_owned();
         fs_err::write(folder.join(LOCK), lines([head].into_iter().chain(preferred).collect()))
     }

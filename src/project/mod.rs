@@ -32,7 +32,7 @@ pub use error::{ChannelConflict, Conflict, Error, Help};
 pub use fields::SUBDIRS;
 pub use merge::{Merged, MergedSpec, merge};
 pub use relock::{Age, Cutoff, RelockPolicy, Relocking};
-pub use requirement::{Requirement, RequirementError, requirement, sha256_of, wheel_url};
+pub use requirement::{Requirement, RequirementError, parse_requirement, requirement, sha256_of, wheel_url};
 pub use review::{ChangeKind, Denied};
 pub use spec::{SpecError, lint, match_spec};
 

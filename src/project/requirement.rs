@@ -56,10 +56,43 @@ pub fn requirement(text: &str) -> Result<Requirement, RequirementError> {
     if text.starts_with("http://") || text.starts_with("https://") {
         return Err(RequirementError::Unnamed(text.to_owned()));
     }
-    // The parser's own message shows the text with a mark below, and counts characters as bytes.
-    let parsed = text.parse::<Requirement>().map_err(|error| RequirementError::Syntax(error.message.to_string()))?;
+    let parsed = parse_requirement(text)?;
     wheel_url(&parsed).map_or(Ok(()), check_url)?;
     Ok(parsed)
+}
+
+/// Reads one requirement of any kind, also what a package says of itself.
+///
+/// # Errors
+/// [`RequirementError::Syntax`] for a text that is none.
+pub fn parse_requirement(text: &str) -> Result<Requirement, RequirementError> {
+    check_parsable(text).map_err(|problem| RequirementError::Syntax(problem.to_owned()))?;
+    // The parser's own message shows the text with a mark below, and counts characters as bytes.
+    text.parse::<Requirement>().map_err(|error| RequirementError::Syntax(error.message.to_string()))
+}
+
+/// Refuses what the parser panics on: names and extras that end in a sign, and text that is not ASCII. It recurses into
+/// parentheses.
+fn check_parsable(text: &str) -> Result<(), &'static str> {
+    const DEEP: usize = 32;
+    if !text.is_ascii() {
+        return Err("a requirement is ASCII text");
+    }
+    if text.matches('(').count() > DEEP {
+        return Err("too many parentheses");
+    }
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let is_end = |c: char| c.is_ascii_alphanumeric();
+    let is_name = |name: &str| name.chars().all(is_part) && name.starts_with(is_end) && name.ends_with(is_end);
+    let text = text.trim();
+    let name = &text[..text.find(|c| !is_part(c)).unwrap_or(text.len())];
+    if !is_name(name) {
+        return Err("a name begins and ends with a letter or a digit");
+    }
+    let Some(rest) = text[name.len()..].trim_start().strip_prefix('[') else { return Ok(()) };
+    let (extras, _) = rest.split_once(']').ok_or("a `[` is not closed")?;
+    let are_names = extras.split(',').map(str::trim).all(|extra| extra.is_empty() || is_name(extra));
+    if are_names { Ok(()) } else { Err("extras are names with commas between them") }
 }
 
 /// The URL a requirement names, if it names one.
@@ -119,7 +152,24 @@ mod tests {
     fn what_cannot_be_locked_is_refused() {
         for (kind, texts) in [
             ("Option", &["-r requirements.txt", "-e .", "--index-url https://host"][..]),
-            ("Syntax", &["", "foo bar", "foo>=", "foo==1.0 --hash=sha256:ab", "fö", "foo;", "foo ; python > '3'"]),
+            (
+                "Syntax",
+                &[
+                    "",
+                    "foo bar",
+                    "foo>=",
+                    "foo==1.0 --hash=sha256:ab",
+                    "fö",
+                    "foo;",
+                    "foo ; python > '3'",
+                    // The parser panics on these.
+                    "foo.",
+                    "foo-{",
+                    "foo[a-]",
+                    "foo[a",
+                    "foo ; os_name == 'é'",
+                ],
+            ),
             ("Unnamed", &["https://host/foo-1.0-py3-none-any.whl"]),
             ("Repository", &["git+https://host/foo", "foo @ git+https://host/foo@main", "foo@hg+https://host/foo"]),
             ("Path", &["./foo", "/tmp/foo.whl", "foo @ ./foo.whl", "foo @ file:///tmp/foo-1.0-py3-none-any.whl"]),
@@ -134,6 +184,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn parentheses_do_not_exhaust_the_stack() {
+        let deep = format!("foo; {}os_name == 'nt'{}", "(".repeat(100_000), ")".repeat(100_000));
+        assert!(matches!(requirement(&deep), Err(RequirementError::Syntax(_))));
+        assert!(requirement("foo; ((os_name == 'nt') and ((sys_platform == 'win32')))").is_ok());
+    }
+
     proptest! {
         #[test]
         fn never_panics(text in "\\PC{0,40}") {
@@ -142,9 +199,17 @@ mod tests {
 
         #[test]
         fn never_panics_on_what_looks_like_a_requirement(
-            text in "[a-zé]{0,4}(\\[[a-z,é]{0,4}\\]?)?[<>=~! ]{0,3}[0-9.*é]{0,5}(;? ?[a-z_]{0,15} ?[<>=]{0,2} ?'?[a-z0-9.]{0,4}'?)?"
+            text in "[a-z.é-]{0,4}(\\[[a-z,é.]{0,4}\\]?)?[<>=~!@ ]{0,3}[0-9.*é+a-]{0,7}"
         ) {
             let _ = requirement(&text);
+        }
+
+        #[test]
+        fn never_panics_on_what_looks_like_a_marker(
+            text in "a ?; ?(\\(?(extra|os_name|python_version|python_full_version|sys_platform|'[0-9.*a-z+-]{0,6}')? ?(in|not in|[<>=~!]{0,3}) ?(os_name|python_version|extra|'[0-9.*a-z+ -]{0,9}')?\\)? ?(and|or|) ){0,3}"
+        ) {
+            let target = requirement(&text).map(|parsed| (parsed.to_string(), parsed.marker.to_dnf()));
+            drop(target);
         }
     }
 }

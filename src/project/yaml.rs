@@ -72,7 +72,7 @@ impl Document {
         let mut builder = Builder::new(path);
         let parser = Parser::new_from_str_with_options(text, options! { max_buffered_comment_events: MAX_NODES });
         for event in parser {
-            let (event, span) = event.map_err(|error| broken(path, &error))?;
+            let (event, span) = event.map_err(|error| broken(path, text, &error))?;
             builder.take(event, &span)?;
         }
         let mut comments = builder.comments;
@@ -82,10 +82,21 @@ impl Document {
     }
 }
 
-fn broken(path: &Path, error: &ScanError) -> Error {
-    let marker = error.marker();
-    let place = Place { file: path.to_owned(), line: marker.line(), column: marker.col() + 1 };
-    Error::Yaml { place, problem: error.kind().to_string() }
+fn broken(path: &Path, text: &str, error: &ScanError) -> Error {
+    let (marker, problem) = (error.marker(), error.kind().to_string());
+    // Of a tab the parser may tell where the value began that it ends.
+    let tab = problem.contains("tab").then(|| indenting_tab(text, marker.line())).flatten();
+    let (line, column) = tab.unwrap_or((marker.line(), marker.col() + 1));
+    Error::Yaml { place: Place { file: path.to_owned(), line, column }, problem }
+}
+
+/// The first tab that indents a line, from line `first` on.
+fn indenting_tab(text: &str, first: usize) -> Option<(usize, usize)> {
+    let lines = text.lines().enumerate().skip(first.saturating_sub(1));
+    lines.into_iter().find_map(|(index, line)| {
+        let indent = &line[..line.len() - line.trim_start().len()];
+        Some((index + 1, indent.find('\t')? + 1))
+    })
 }
 
 /// Puts events together. Works without recursion, so that nesting cannot exhaust the stack.

@@ -290,7 +290,7 @@ fn content_hashes_with_pip_are_conda_locks() {
         &[
             "\"f @ https://host/f-1.0-py3-none-any.whl#sha256=0123456789012345678901234567890123456789012345678901234567890123\"",
         ],
-        &["\"f @ https://host/f-1.0-py3-none-any.whl; sys_platform == 'linux'\"", "k===1.0", "p>=1.0a1"],
+        &["\"f @ https://host/f-1.0-py3-none-any.whl ; sys_platform == 'linux'\"", "k===1.0", "p>=1.0a1"],
         &["\"g; sys_platform == 'win32'\"", "\"h>1; python_version > '3.8' and sys_platform != 'darwin'\""],
         &[
             "\"a==1; platform_machine == 'x86_64' or os_name == 'nt'\"",

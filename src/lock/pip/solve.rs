@@ -11,7 +11,7 @@ use super::super::uv::{self, Answer, Question, Resolved};
 use super::super::{Error, LockedPackage, Manager, SubdirSpec};
 use super::{Pip, pip_name, python_version};
 use crate::channel::Client;
-use crate::project::{Requirement, sha256_of, wheel_url};
+use crate::project::{Requirement, parse_requirement, sha256_of, wheel_url};
 
 /// Wheels whose metadata is asked for at once.
 const AT_ONCE: usize = 16;
@@ -216,7 +216,7 @@ fn named_wheel(wanted: &Requirement) -> Option<Resolved> {
 /// The `Requires-Dist` of a wheel's `METADATA`. What is no requirement was none to uv either.
 fn requires_dist(metadata: &str) -> Vec<Requirement> {
     let head = metadata.lines().take_while(|line| !line.trim().is_empty());
-    head.filter_map(|line| line.strip_prefix("Requires-Dist:")?.trim().parse().ok()).collect()
+    head.filter_map(|line| parse_requirement(line.strip_prefix("Requires-Dist:")?.trim()).ok()).collect()
 }
 
 fn joined(known: &str, need: &Requirement) -> String {

@@ -95,7 +95,9 @@ fn an_extra_may_be_new_where_the_request_changed() {
 
 #[test]
 fn versions_of_conda_in_pythons_words() {
-    for (conda, python) in [("1.2.3", "1.2.3"), ("2024.07.04", "2024.07.04"), ("1.2_beta", "1.2"), ("x", "0")] {
+    for (conda, python) in
+        [("1.2.3", "1.2.3"), ("2024.07.04", "2024.7.4"), ("1.2_beta", "1.2b0"), ("9e.1", "9"), ("x", "0")]
+    {
         assert_eq!(python_version(conda), python);
     }
 }

@@ -45,24 +45,44 @@ fn line_ends_and_byte_order_marks() {
     assert_eq!(environment.dependencies[1].place.to_string(), format!("{}:4:3", path.display()));
 }
 
+/// Checks what is said of each text.
+#[track_caller]
+fn refused(cases: &[(&str, &str)]) {
+    for (text, expected) in cases {
+        assert_eq!(parse(text).unwrap_err().to_string(), *expected, "{text}");
+    }
+}
+
 #[test]
-fn faults_name_their_place_and_remedy() {
-    for (text, expected) in [
+fn an_empty_file() {
+    refused(&[
         ("", "`f` is empty; add `dependencies:` with a list of packages (`- python=3.12`)"),
         ("# nothing\n---\n", "`f` is empty; add `dependencies:` with a list of packages (`- python=3.12`)"),
+    ]);
+}
+
+#[test]
+fn no_or_null_dependencies() {
+    refused(&[
         ("name: a\n", "f:1:1: no `dependencies`; add `dependencies:` with a list of packages (`- python=3.12`)"),
         (
             "name: a\ndependencies:\n",
             "f:2:13: no `dependencies`; add `dependencies:` with a list of packages (`- python=3.12`)",
         ),
-        ("- python\n", "f:1:1: `environment.yml` must be a mapping (`key: value`), not a list"),
+    ]);
+}
+
+#[test]
+fn unknown_keys_are_suggested_and_repeated_ones_shown_twice() {
+    refused(&[
         ("depenencies: []\n", "f:1:1: unknown key `depenencies`; did you mean `dependencies`?"),
         ("dependencies: []\nname: a\nname: b\n", "f:3:1: duplicate key `name`, first given at f:2:1; keep one of them"),
-        (
-            "dependencies: []\nname: [a]\n",
-            "f:2:7: `name` must be text (put it in quotes if it is meant as such), not a list",
-        ),
-        ("dependencies: a\n", "f:1:15: `dependencies` must be a list (`- python=3.12`), not text"),
+    ]);
+}
+
+#[test]
+fn channels_that_are_no_list() {
+    refused(&[
         ("channels: conda-forge\ndependencies: []\n", "f:1:11: `channels` must be a list (`[conda-forge]`), not text"),
         ("channels:\ndependencies: []\n", "f:1:9: `channels` must be a list (`[conda-forge]`), not nothing"),
         ("channels: [a, a]\ndependencies: []\n", "f:1:15: `a` cannot be `channels`: it is listed twice; remove one"),
@@ -70,6 +90,13 @@ fn faults_name_their_place_and_remedy() {
             "channels: [a b]\ndependencies: []\n",
             "f:1:12: `a b` cannot be `channels`: it holds a space; write one channel an item",
         ),
+    ]);
+}
+
+#[test]
+fn mappings_among_dependencies() {
+    refused(&[
+        ("- python\n", "f:1:1: `environment.yml` must be a mapping (`key: value`), not a list"),
         (
             "dependencies:\n- python: 3.10\n",
             "f:2:3: a dependency must be one text, not a mapping (`python:`); write `- python=3.10`",
@@ -83,6 +110,20 @@ fn faults_name_their_place_and_remedy() {
             "f:2:3: a dependency must be one text, not a mapping (`python:`); write `- python`, without the colon",
         ),
         (
+            "dependencies:\n- sel(linux): a\n",
+            "f:2:3: a dependency must be one text, not a mapping (`sel(linux):`); write a selector in a comment: `- a  # [linux]`",
+        ),
+        (
+            "dependencies:\n- npm: [a]\n",
+            "f:2:3: a dependency must be one text, not a mapping (`npm:`); packages of npm cannot be locked; remove this block",
+        ),
+    ]);
+}
+
+#[test]
+fn numbers_and_other_things_as_dependencies() {
+    refused(&[
+        (
             "dependencies:\n- 3.10\n",
             "f:2:3: a dependency must be one text, not a number; write `name=3.10`, or `\"3.10\"` if it is a name",
         ),
@@ -95,16 +136,20 @@ fn faults_name_their_place_and_remedy() {
             "f:2:3: a dependency must be one text, not nothing; write a package name, or remove the dash",
         ),
         ("dependencies:\n- [a]\n", "f:2:3: a dependency must be one text, not a list; write one package a line"),
-        (
-            "dependencies:\n- sel(linux): a\n",
-            "f:2:3: a dependency must be one text, not a mapping (`sel(linux):`); write a selector in a comment: `- a  # [linux]`",
-        ),
-        (
-            "dependencies:\n- npm: [a]\n",
-            "f:2:3: a dependency must be one text, not a mapping (`npm:`); packages of npm cannot be locked; remove this block",
-        ),
+    ]);
+}
+
+#[test]
+fn pip_that_is_no_list_of_requirements() {
+    refused(&[
         ("dependencies:\n- pip: x\n", "f:2:8: `pip` must be a list (`- requests>=2`), not text"),
         ("dependencies:\n- pip: [-r x.txt]\n", "f:2:9: `-r x.txt` is no requirement that can be locked"),
+    ]);
+}
+
+#[test]
+fn unknown_platforms_are_suggested() {
+    refused(&[
         (
             "dependencies: []\nplatforms: [linux-arm64]\n",
             "f:2:13: unknown subdir `linux-arm64`; did you mean `linux-aarch64`?",
@@ -114,20 +159,81 @@ fn faults_name_their_place_and_remedy() {
             "dependencies: []\nplatforms: []\n",
             "f:2:12: `a list` cannot be `platforms`: list at least one subdir, or remove the key",
         ),
-        (
-            "dependencies: []\nvariables: {A: true}\n",
-            "f:2:16: `A` must be text (put it in quotes if it is meant as such), not a boolean",
-        ),
+    ]);
+}
+
+#[test]
+fn selectors_that_are_misspelt_or_misplaced() {
+    refused(&[
         ("dependencies:\n- a  # [lnux64]\n", "f:2:6: unknown selector `[lnux64]`; did you mean `linux64`?"),
         (
             "dependencies:  # [linux]\n- a\n",
             "f:1:16: selector `[linux]` does nothing here; put it on the line of one dependency, or remove it",
         ),
-        ("dependencies:\n- numpy >=1.2;\n", "f:2:3: `numpy >=1.2;` is not a package specification"),
-        ("dependencies:\n\t- a\n", "f:2:2: broken YAML: tabs disallowed within this context (block indentation)"),
-    ] {
-        assert_eq!(parse(text).unwrap_err().to_string(), expected, "{text}");
-    }
+    ]);
+}
+
+#[test]
+fn specifications_that_are_none() {
+    refused(&[("dependencies:\n- numpy >=1.2;\n", "f:2:3: `numpy >=1.2;` is not a package specification")]);
+}
+
+#[test]
+fn broken_yaml_and_wrong_types() {
+    refused(&[
+        (
+            "dependencies: []\nname: [a]\n",
+            "f:2:7: `name` must be text (put it in quotes if it is meant as such), not a list",
+        ),
+        ("dependencies: a\n", "f:1:15: `dependencies` must be a list (`- python=3.12`), not text"),
+        (
+            "dependencies: []\nvariables: {A: true}\n",
+            "f:2:16: `A` must be text (put it in quotes if it is meant as such), not a boolean",
+        ),
+        ("dependencies:\n\t- a\n", "f:2:1: broken YAML: tabs disallowed within this context (block indentation)"),
+    ]);
+}
+
+#[test]
+fn a_null_pip_is_none_and_several_are_one() {
+    let environment = parse("dependencies:\n- pip:\n- pip: ~\n- pip: [a]\n- zarr\n- pip:\n  - b\n").unwrap();
+    assert_eq!((specs(&environment.dependencies), specs(&environment.pip)), (vec!["zarr"], vec!["a", "b"]));
+}
+
+#[test]
+fn a_line_for_pip_that_cannot_be_locked_says_why() {
+    let reason = |line: &str| {
+        let error = parse(&format!("dependencies:\n- pip:\n  - \"{line}\"\n")).unwrap_err();
+        let reason = std::error::Error::source(&error).unwrap().to_string();
+        (error.to_string(), reason)
+    };
+    let (error, because) = reason("git+https://host/foo");
+    assert_eq!(error, "f:3:5: `git+https://host/foo` is no requirement that can be locked");
+    assert!(because.contains("build a wheel"), "{because}");
+    let (error, because) = reason("foo @ https://user:secret@host/foo-1-py3-none-any.whl");
+    assert!(!error.contains("secret") && error.contains("foo-1-py3-none-any.whl"), "{error}");
+    assert!(because.contains("netrc"), "{because}");
+    assert!(reason("-e .").1.contains("options of pip"));
+    assert!(reason("foo >=").1.contains("write `name>=1.2,<2`"));
+}
+
+#[test]
+fn a_second_document_and_tabs_are_named_by_line() {
+    refused(&[(
+        "dependencies: []\n---\ndependencies: []\n",
+        "f:2:1: a second document begins here; keep one document a file",
+    )]);
+    let error = parse("dependencies:\n- a\n\t- b\n").unwrap_err().to_string();
+    assert!(error.starts_with("f:3:1: broken YAML") && error.contains("tab"), "{error}");
+}
+
+#[test]
+fn comments_that_are_no_selectors_keep_the_line() {
+    let environment = parse("dependencies:\n- a  # see [1]\n- b  # [not win]\n- c  # [linux] see [2]\n").unwrap();
+    let [a, b, c] = &environment.dependencies[..] else { panic!("three") };
+    assert_eq!(a.selector, None);
+    assert_eq!(b.selector.as_ref().map(Vec::len), Some(5));
+    assert_eq!(c.selector.as_ref().map(Vec::len), Some(3));
 }
 
 #[test]
