@@ -71,7 +71,7 @@ impl Client {
     pub fn package_path(&self, package: &LockedPackage) -> Result<PathBuf, Error> {
         let file_name = package.file_name();
         if !(file_name.ends_with(".conda") || file_name.ends_with(".tar.bz2")) {
-            return Err(Error::NotAPackage { url: without_secrets(package.url.clone()) });
+            return Err(Error::NotAPackage { url: without_secrets(&package.url) });
         }
         let hash = package.sha256.as_ref().or(package.md5.as_ref());
         let hash = hash.filter(|hash| hash.len() >= 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()));

@@ -1,5 +1,7 @@
 //! Secrets go to the host they are for, and nowhere else: not to another host, not into what is said or kept.
 
+#![allow(clippy::unwrap_used)]
+
 use esker::channel::{Client, Error, Options, Variables};
 use esker::lock::LockedPackage;
 use rattler_conda_types::{Channel, Subdir};

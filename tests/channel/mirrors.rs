@@ -1,5 +1,7 @@
 //! Several mirrors of one prefix: the next one where one fails, and never a package that is not what the lock says.
 
+#![allow(clippy::unwrap_used)]
+
 use std::net::TcpListener;
 
 use esker::channel::{Client, Error, Options};
