@@ -1,6 +1,6 @@
 //! Records of packages, by name, through rattler's gateway (sharded, zstd or plain `repodata.json`, cached).
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 use rattler_conda_types::{Channel, ChannelUrl, MatchSpec, PackageName, Subdir};
@@ -13,6 +13,7 @@ use url::Url;
 use super::error::chain;
 use super::mirrors::{Mirrors, without_secrets};
 use super::{Client, Error, Options};
+use crate::lock::{LockedPackage, Manager};
 
 /// Records of one subdir and noarch, one element a channel and subdir, channels in order of priority.
 pub type Records = Vec<RepoData>;
@@ -75,7 +76,32 @@ impl Client {
         if others.is_empty() {
             return Ok(records);
         }
+        for spec in &others {
+            self.check_file(spec).await?;
+        }
         self.queried(channels, subdir, others.into_iter().chain(names.into_iter().map(by_name)), true).await
+    }
+
+    /// Whether the package at the URL of `spec` has the hash of `spec`, if it has one: the gateway does not look.
+    async fn check_file(&self, spec: &MatchSpec) -> Result<(), Error> {
+        let (Some(url), Some(name)) = (&spec.url, spec.name.as_exact()) else { return Ok(()) };
+        let (md5, sha256) = (spec.md5.map(hex::encode), spec.sha256.map(hex::encode));
+        if md5.is_none() && sha256.is_none() {
+            return Ok(());
+        }
+        let package = LockedPackage {
+            name: name.as_normalized().to_owned(),
+            version: String::new(),
+            manager: Manager::Conda,
+            subdir: Subdir::NoArch,
+            dependencies: BTreeMap::new(),
+            url: url.clone(),
+            md5,
+            sha256,
+            category: String::new(),
+            optional: false,
+        };
+        self.package(&package).await.map(drop)
     }
 
     /// All records of `names` alone, for `subdir` and noarch.

@@ -19,9 +19,8 @@ use self::provided::provided;
 use self::solve::Solve;
 pub(super) use self::target::Target;
 use self::target::major_minor;
-use super::{Error, Lock, LockedPackage, Manager, Stale, SubdirSpec};
+use super::{Error, Lock, LockSpec, LockedPackage, Manager, Stale, SubdirSpec};
 use crate::channel::Client;
-use crate::progress::Progress;
 use crate::project::{Dependency, Requirement, requirement, sha256_of, wheel_url};
 
 /// Names of pip packages, normalised (PEP 503).
@@ -123,6 +122,23 @@ pub(super) fn stale(spec: &SubdirSpec, lock: &Lock) -> Vec<Stale> {
     }
 }
 
+/// Lines that ask for extras of what conda provides, each once: a lock cannot say what these are.
+pub(super) fn extras_of_conda(spec: &LockSpec, lock: &Lock) -> BTreeSet<String> {
+    let mut warnings = BTreeSet::new();
+    for subdir in &spec.subdirs {
+        let Some(pip) = Pip::new(subdir, lock.packages_for(subdir.subdir)) else { continue };
+        for (line, _) in pip
+            .wanted
+            .iter()
+            .filter(|(_, wanted)| !wanted.extras.is_empty() && pip.provided.contains_key(wanted.name.as_ref()))
+        {
+            let message = "conda provides the package; what its extras need must be listed, too";
+            warnings.insert(format!("{}: `{}`: {message}", line.place, line.spec));
+        }
+    }
+    warnings
+}
+
 /// The pip packages that answer `spec` beside the conda packages `conda`; the inner error says why there are none.
 ///
 /// # Errors
@@ -133,7 +149,6 @@ pub(super) async fn solve(
     existing: Option<&Lock>,
     conda: &[LockedPackage],
     client: &Client,
-    progress: &dyn Progress,
 ) -> Result<Result<Vec<LockedPackage>, String>, Error> {
     let Some(pip) = Pip::new(spec, conda.iter()) else { return Ok(Ok(Vec::new())) };
     let before: Vec<&LockedPackage> = existing.into_iter().flat_map(|lock| lock.packages_for(spec.subdir)).collect();
@@ -145,12 +160,6 @@ pub(super) async fn solve(
     let same_python = python_before == major_minor(&pip.target.python);
     if (same_python || locked.is_empty()) && pip.stale(&locked, same_request).is_empty() {
         return Ok(Ok(locked.into_iter().cloned().collect()));
-    }
-    for (line, wanted) in pip.wanted.iter().filter(|(_, wanted)| !wanted.extras.is_empty()) {
-        if pip.provided.contains_key(wanted.name.as_ref()) {
-            let message = "conda provides the package; what its extras need must be listed, too";
-            progress.warning(&format!("{}: `{}`: {message}", line.place, line.spec));
-        }
     }
     Solve { image, spec, pip: &pip, locked: &locked, client }.run().await
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::future;
 use rattler_conda_types::{Channel, MatchSpec, PackageName, PackageRecord, RepoDataRecord, Subdir};
 use rattler_solve::{CancellationToken, SolveError};
+use url::Url;
 
 use super::categories::categorised;
 use super::explain::Explanation;
@@ -77,6 +78,7 @@ pub async fn relock(
         packages,
     };
     lock.sort();
+    pip::extras_of_conda(spec, &lock).iter().for_each(|warning| progress.warning(warning));
     Ok(Relocked { lock, held: together(held) })
 }
 
@@ -132,7 +134,7 @@ impl SubdirSolve<'_> {
         for record in &solution {
             packages.push(LockedPackage::of(record, self.spec.subdir, self.client).await?);
         }
-        match pip::solve(self.image, self.spec, self.how.existing, &packages, self.client, self.progress).await? {
+        match pip::solve(self.image, self.spec, self.how.existing, &packages, self.client).await? {
             Ok(pip) => packages.extend(pip),
             Err(explanation) => return Ok(Outcome::Unsolvable(explanation)),
         }
@@ -164,6 +166,19 @@ impl SubdirSolve<'_> {
         Some(format!("{}: `{}` is for {subdir}; {remedy}", line.place, line.spec))
     }
 
+    /// Records outside of the subdirs that lines name (`channel/subdir::name`), which the solver does not look at.
+    fn of_other_subdirs(&self, records: &Records) -> Vec<(Url, Arc<str>)> {
+        let wanted = self.spec.roots().filter_map(|root| Some((root.spec.name.into_exact()?, root.spec.subdir?)));
+        let wanted: Vec<(PackageName, String)> = wanted.collect();
+        let other = |record: &&RepoDataRecord| {
+            let package = &record.package_record;
+            wanted.iter().any(|(name, subdir)| *name == package.name && *subdir != package.subdir)
+        };
+        let reason: Arc<str> = "it is not of the subdir that is asked for".into();
+        let all = records.iter().filter(|_| !wanted.is_empty()).flat_map(|data| data.iter());
+        all.filter(other).map(|record| (record.url.clone(), Arc::clone(&reason))).collect()
+    }
+
     /// The requested names that no record has.
     fn unknown(&self, records: &Records) -> BTreeSet<String> {
         let known: BTreeSet<&str> = records
@@ -181,7 +196,7 @@ impl SubdirSolve<'_> {
         let question = Question {
             specs: self.ordered_specs(),
             virtual_packages: self.spec.virtual_packages.iter().filter_map(VirtualPackage::generic).collect(),
-            excluded: self.how.excluded(&records),
+            excluded: self.how.excluded(&records).into_iter().chain(self.of_other_subdirs(&records)).collect(),
             records: Arc::clone(&records),
             cancel: cancel.0.clone(),
         };

@@ -61,6 +61,8 @@ pub(super) enum Failure {
     Missing,
     /// It cannot be run, or its answer be read.
     Io(io::Error),
+    /// Something is not in its cache; its words.
+    Offline(String),
     /// It failed; its words.
     Failed(String),
 }
@@ -94,6 +96,7 @@ impl Question<'_> {
                 let is_needed = |package: &Resolved| !self.provided.contains_key(&package.name);
                 Ok(Answer::Solved(resolved.into_iter().filter(is_needed).collect()))
             }
+            Some(NO_SOLUTION) if self.offline && words.contains("network was disabled") => Err(Failure::Offline(words)),
             Some(NO_SOLUTION) if words.contains("No solution found") => Ok(Answer::Unsolvable(words)),
             _ if words.is_empty() => Err(Failure::Failed(output.status.to_string())),
             _ => Err(Failure::Failed(words)),

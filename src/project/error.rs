@@ -126,7 +126,7 @@ pub enum Error {
         remedy: String,
     },
     /// A conda dependency that cannot be understood.
-    #[error("{place}: `{spec}` is not a package specification")]
+    #[error("{place}: `{}` is not a package specification", shown(spec))]
     Spec {
         /// The dependency.
         place: Place,
@@ -397,14 +397,17 @@ impl fmt::Display for Help {
     }
 }
 
-/// A requirement without the user and password of its URL.
-fn shown(requirement: &str) -> String {
-    match (requirement.find("://"), requirement.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme + 3 < at => {
-            format!("{}…{}", &requirement[..scheme + 3], &requirement[at..])
-        }
-        _ => requirement.to_owned(),
-    }
+/// A line without what may be secret in its URL: a user and a password, a conda token, a query.
+fn shown(line: &str) -> String {
+    let Some((scheme, rest)) = line.split_once("://") else { return line.to_owned() };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let authority = authority.rsplit_once('@').map_or(authority.to_owned(), |(_, host)| format!("…@{host}"));
+    let path = match path.strip_prefix("/t/") {
+        Some(token) => format!("/t/…{}", &token[token.find('/').unwrap_or(token.len())..]),
+        None => path.to_owned(),
+    };
+    let path = path.split_once('?').map_or(path.clone(), |(path, _)| format!("{path}?…"));
+    format!("{scheme}://{authority}{path}")
 }
 
 impl fmt::Display for Place {
@@ -416,6 +419,18 @@ impl fmt::Display for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_not_shown() {
+        for (line, expected) in [
+            ("python >=3", "python >=3"),
+            ("a @ https://u:p@h/a.whl?token=x", "a @ https://…@h/a.whl?…"),
+            ("https://h/t/tk-1/c::a", "https://h/t/…/c::a"),
+            ("https://h/c/noarch/a-1-0.conda#md5", "https://h/c/noarch/a-1-0.conda#md5"),
+        ] {
+            assert_eq!(shown(line), expected);
+        }
+    }
 
     #[test]
     fn misspelt_words_are_recognised() {

@@ -82,6 +82,10 @@ fn refuse_foreign_syntax(text: &str) -> Result<(), SpecError> {
     if text.starts_with(['.', '/', '~']) || text.contains('\\') {
         return Err(SpecError::Path);
     }
+    let authority = text.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or_default());
+    if authority.is_some_and(|authority| authority.contains('@')) || (scheme.is_some() && text.contains("/t/")) {
+        return Err(SpecError::Secret);
+    }
     if is_url || text.contains('[') {
         return Ok(());
     }
@@ -99,10 +103,7 @@ fn refuse_foreign_syntax(text: &str) -> Result<(), SpecError> {
 
 /// What rattler leaves out of a URL: the hash behind `#`, as explicit locks have it.
 fn add_url_parts(spec: &mut MatchSpec, text: &str) -> Result<(), SpecError> {
-    let is_secret = |url: &url::Url| {
-        !url.username().is_empty() || url.password().is_some() || url.path().starts_with("/t/") || url.query().is_some()
-    };
-    if spec.url.as_ref().is_some_and(is_secret) {
+    if spec.url.as_ref().is_some_and(|url| url.query().is_some()) {
         return Err(SpecError::Secret);
     }
     let Some((_, hash)) = text.split_once('#') else { return Ok(()) };
@@ -231,7 +232,16 @@ mod tests {
                     "https://h/c/noarch/a-1.0-0.conda#xx23456789abcdef0123456789abcdef",
                 ],
             ),
-            ("Secret", &["https://u:p@h/c/noarch/a-1.0-0.conda", "https://h/t/tk-1/c/noarch/a-1.0-0.conda"]),
+            (
+                "Secret",
+                &[
+                    "https://u:p@h/c/noarch/a-1.0-0.conda",
+                    "https://h/t/tk-1/c/noarch/a-1.0-0.conda",
+                    "https://h/c/noarch/a-1.0-0.conda?token=x",
+                    "https://u:p@h/c::a",
+                    "https://h/t/tk-1/c::a",
+                ],
+            ),
             ("Path", &["./a-1.0-0.conda", "/tmp/a-1.0-0.conda", "C:\\a-1.0-0.conda"]),
             ("Word", &["foo bar", "foo bar baz"]),
             ("Pip", &["numpy >=1.2;", "foo @ https://x/y.whl", "foo; python_version<'3'"]),

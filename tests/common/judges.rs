@@ -11,18 +11,25 @@ const PACKAGES: [&str; 2] = ["conda-lock==4.*", "py-rattler"];
 /// `python3` with the judges to import. They are installed below `target/` the first time; `None`, said to be skipped,
 /// where that is not possible.
 pub fn python() -> Option<Command> {
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("judges");
-    if let Err(why) = install(&home) {
-        skipped(&format!("`pip install {}` is not possible: {why}", PACKAGES.join(" ")));
-        return None;
-    }
+    let home = installed("judges", &PACKAGES)?;
     let mut command = Command::new("python3");
     command.env("PYTHONPATH", &home).env("PYTHONDONTWRITEBYTECODE", "1");
     Some(command)
 }
 
+/// The folder `name` below `target/` with these packages of PyPI, installed the first time; `None`, said to be skipped,
+/// where that is not possible.
+pub fn installed(name: &str, packages: &[&str]) -> Option<PathBuf> {
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    if let Err(why) = install(&home, packages) {
+        skipped(&format!("`pip install {}` is not possible: {why}", packages.join(" ")));
+        return None;
+    }
+    Some(home)
+}
+
 /// Installs beside, and renames: what is there is whole.
-fn install(home: &Path) -> Result<(), String> {
+fn install(home: &Path, packages: &[&str]) -> Result<(), String> {
     let failed = |error: std::io::Error| error.to_string();
     std::fs::create_dir_all(env!("CARGO_TARGET_TMPDIR")).map_err(failed)?;
     let lock = File::create(home.with_extension("lock")).map_err(failed)?;
@@ -35,7 +42,7 @@ fn install(home: &Path) -> Result<(), String> {
     let output = Command::new("python3")
         .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1", "--target"])
         .arg(&part)
-        .args(PACKAGES)
+        .args(packages)
         .output()
         .map_err(failed)?;
     if !output.status.success() {

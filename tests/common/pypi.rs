@@ -1,9 +1,8 @@
-//! A Python package index of tiny wheels on loopback, and programs from the real one.
+//! A Python package index of tiny wheels on loopback, and the program that reads it.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 
 use sha2::{Digest as _, Sha256};
 use zip::write::SimpleFileOptions;
@@ -118,35 +117,7 @@ impl Index {
     }
 }
 
-/// The folder that `pip install --target` filled with `requirement` from PyPI; kept for later runs. `None` if it cannot be
-/// had here.
-pub fn installed(requirement: &str) -> Option<PathBuf> {
-    let name: String = requirement.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pypi");
-    let folder = root.join(&name);
-    fs_err::create_dir_all(&root).ok()?;
-    // Tests are processes of their own, and run at the same time.
-    let lock = std::fs::File::create(root.join(format!("{name}.lock"))).ok()?;
-    lock.lock().ok()?;
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    let part = tempfile::tempdir_in(&root).ok()?;
-    let status = Command::new("python3")
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:", "--target"])
-        .arg(part.path().join("it"))
-        .arg(requirement)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    if !status.is_ok_and(|status| status.success()) {
-        return None;
-    }
-    std::fs::rename(part.path().join("it"), &folder).ok()?;
-    Some(folder)
-}
-
-/// The program `uv`; `None` if it cannot be had here.
+/// The program `uv`; `None`, said to be skipped, if it cannot be had here.
 pub fn uv() -> Option<PathBuf> {
-    Some(installed("uv>=0.8.17,<1")?.join("bin/uv"))
+    Some(super::judges::installed("uv", &["uv>=0.8.17,<1"])?.join("bin/uv"))
 }

@@ -43,7 +43,7 @@ async fn versions_in_every_spelling() {
         ("python 3.12.*", "3.12.1"),
         ("python=3.12", "3.12.1"),
         ("python 3.12.1", "3.12.1"),
-        ("python=3.11=h0*", "3.11.9"),
+        ("python=3.11.9=h0*", "3.11.9"),
         ("python[version='>=3.11,<3.12']", "3.11.9"),
         ("python>=3.11=h0*", "3.11.9"),
     ] {
@@ -105,8 +105,6 @@ async fn a_channel_that_a_line_names_need_not_be_listed() {
     assert!(matches!(error, Error::Unsolvable { .. }), "{error}");
     let error = world.lock(&[&format!("{}third::a", world.server.url())]).await.unwrap_err();
     assert!(matches!(error, Error::Fetch(esker::channel::Error::NoChannel { .. })), "{error}");
-    let error = world.lock(&["http://u:secret@127.0.0.1:1/second::a"]).await.unwrap_err();
-    assert!(matches!(error, Error::ChannelSecret { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -143,8 +141,8 @@ async fn a_url_outside_of_the_channels_is_locked_with_its_md5() {
     let error = world.lock(&[&format!("{second}/noarch/a-2-0.conda")]).await.unwrap_err();
     assert!(matches!(error, Error::NoHash { .. }), "{error}");
     let error = world.lock(&[&format!("{second}/noarch/a-2-0.conda#{}", "0".repeat(32))]).await.unwrap_err();
-    assert!(matches!(error, Error::Fetch(esker::channel::Error::File { .. })), "{error}");
-    let error = world.lock(&[&format!("{second}/noarch/a-7-0.conda#{}", "0".repeat(32))]).await.unwrap_err();
+    assert!(matches!(error, Error::Fetch(esker::channel::Error::WrongHash(_))), "{error}");
+    let error = world.lock(&[&format!("{second}/noarch/a-7-0.conda")]).await.unwrap_err();
     assert!(matches!(error, Error::Fetch(esker::channel::Error::File { .. })), "{error}");
 
     let native = format!("{second}/linux-64/n-1-0.conda#{}", md5_of(&world, "second/linux-64/n-1-0.conda"));

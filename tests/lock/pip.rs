@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::common::pypi::{Index, Wheel, installed, uv};
-use crate::common::{Pkg, Ran, Sandbox, TinyChannel, skipped};
+use crate::common::pypi::{Index, Wheel, uv};
+use crate::common::{Pkg, Ran, Sandbox, TinyChannel, judges};
 
 /// A project with pip requirements and an index that answers them.
 struct Project {
@@ -27,10 +27,7 @@ fn channel() -> TinyChannel {
 impl Project {
     /// `None`, and the test counts as skipped, without uv.
     fn new(wheels: &[Wheel]) -> Option<Self> {
-        let Some(uv) = uv() else {
-            skipped("uv cannot be had from PyPI here");
-            return None;
-        };
+        let uv = uv()?;
         let sandbox = Sandbox::new();
         sandbox.channel(&channel());
         Some(Self { sandbox, index: Index::new(wheels), uv })
@@ -114,6 +111,11 @@ fn each_platform_gets_its_wheels_and_nothing_that_conda_has() {
     let dependencies = "  dependencies:\n    fast: '>=0.5'\n    hello: <2,>=1\n    torch: '*'\n";
     assert_eq!(lock.matches(dependencies).count(), 2, "{lock}");
     assert_eq!(project.run(&["lock", "--check"], &[]).code, Some(0));
+
+    let Some(python) = judges::python() else { return };
+    let rendered = judges::rendered(python, &project.sandbox.path("project/tiny/conda-lock.yml"), "linux-64");
+    let ours = project.sandbox.read("project/tiny/conda-linux-64.lock");
+    assert_eq!(rendered.replacen("by conda-lock.", "by esker.", 1), ours);
 }
 
 #[test]
@@ -224,7 +226,7 @@ fn offline_answers_from_the_caches() {
         return;
     };
     project.environment(&["python=3.12"], &["top"]);
-    project.run(&["lock", "--offline"], &[]).fails(3, &["uv failed"]);
+    project.run(&["lock", "--offline"], &[]).fails(3, &["`top` is not in the cache", "--offline"]);
     let locked = project.lock();
     let asked = project.index.server.requests().len();
     fs_err::remove_file(project.sandbox.path("project/tiny/conda-lock.yml")).unwrap();
@@ -270,9 +272,9 @@ fn an_extra_of_a_conda_package_is_warned_of() {
 /// conda-lock's own function computes the hash of environments with pip requirements.
 #[test]
 fn content_hashes_with_pip_are_conda_locks() {
-    let Some(conda_lock) = installed("conda-lock==4.0.3") else {
-        return skipped("conda-lock cannot be had from PyPI here");
-    };
+    if judges::python().is_none() {
+        return;
+    }
     let sandbox = Sandbox::new();
     let script = "import json, pathlib, sys\n\
                   from conda_lock.content_hash import compute_content_hashes\n\
@@ -302,16 +304,10 @@ fn content_hashes_with_pip_are_conda_locks() {
         let pip: String = lines.iter().map(|line| format!("    - {line}\n")).collect();
         let text = format!("channels: [conda-forge]\ndependencies:\n  - python=3.12\n  - pip:\n{pip}");
         sandbox.write("project/tiny/environment.yml", text.as_bytes());
-        let output = std::process::Command::new("python3")
-            .args(["-W", "ignore", "-c", script])
-            .arg(sandbox.path("project/tiny/environment.yml"))
-            .env("PYTHONPATH", &conda_lock)
-            .current_dir(sandbox.path("project"))
-            .output()
-            .unwrap();
-        let ran = Ran::new(output);
-        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-        let expected: std::collections::BTreeMap<String, String> = serde_json::from_str(&ran.stdout).unwrap();
+        let mut python = judges::python().expect("it was there");
+        python.args(["-W", "ignore", "-c", script]).arg(sandbox.path("project/tiny/environment.yml"));
+        let printed = judges::judged(python.current_dir(sandbox.path("project")));
+        let expected: std::collections::BTreeMap<String, String> = serde_json::from_str(&printed).unwrap();
         sandbox.write("project/esker.yml", b"lock-subdirs: [linux-64, linux-aarch64, osx-arm64, win-64]\n");
         let project = esker::project::Project::open(&sandbox.path("project")).unwrap();
         let spec = esker::lock::LockSpec::of(project.image("tiny").unwrap()).unwrap();

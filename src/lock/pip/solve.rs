@@ -10,8 +10,8 @@ use pep508_rs::{ExtraName, VersionOrUrl};
 use super::super::uv::{self, Answer, Question, Resolved};
 use super::super::{Error, LockedPackage, Manager, SubdirSpec};
 use super::{Pip, pip_name, python_version};
-use crate::channel::Client;
-use crate::project::{Requirement, parse_requirement, sha256_of, wheel_url};
+use crate::channel::{self, Client};
+use crate::project::{Dependency, Requirement, parse_requirement, sha256_of, wheel_url};
 
 /// Wheels whose metadata is asked for at once.
 const AT_ONCE: usize = 16;
@@ -84,22 +84,29 @@ impl Solve<'_> {
         question.ask().await.map_err(|failure| match failure {
             uv::Failure::Missing => Error::UvMissing { place: first.place.clone(), requirement: first.spec.clone() },
             uv::Failure::Io(source) => Error::UvRun { program: self.client.uv().to_owned(), source },
+            uv::Failure::Offline(words) => {
+                let what = self.about(&words).first().map_or(first.spec.clone(), |(line, _)| line.spec.clone());
+                Error::Fetch(channel::Error::Offline { what })
+            }
             uv::Failure::Failed(reason) => Error::Uv { image: self.image.to_owned(), subdir: self.spec.subdir, reason },
         })
     }
 
-    /// What uv says, with the lines it is about: it knows names alone.
-    fn explained(&self, words: &str) -> String {
-        let is_about = |name: &str| {
-            let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-            words.split(|c| !is_word(c)).any(|word| pip_name(word) == name)
-        };
+    /// The lines that `words` are about, all if none: uv knows names alone.
+    fn about(&self, words: &str) -> Vec<&(&Dependency, Requirement)> {
+        let names = names_in(words);
         let (about, others): (Vec<_>, Vec<_>) =
-            self.pip.wanted.iter().partition(|(_, wanted)| is_about(wanted.name.as_ref()));
-        let lines = if about.is_empty() { others } else { about };
-        let mut out: String = lines.iter().map(|(line, _)| format!("{}: `{}`\n", line.place, line.spec)).collect();
+            self.pip.wanted.iter().partition(|(_, wanted)| names.contains(wanted.name.as_ref()));
+        if about.is_empty() { others } else { about }
+    }
+
+    /// What uv says, with the lines and the packages of conda that it is about.
+    fn explained(&self, words: &str) -> String {
+        let lines = self.about(words).into_iter();
+        let mut out: String = lines.map(|(line, _)| format!("{}: `{}`\n", line.place, line.spec)).collect();
         out.push_str(words);
-        let provided = self.pip.provided.iter().filter(|(name, _)| is_about(name));
+        let names = names_in(words);
+        let provided = self.pip.provided.iter().filter(|(name, _)| names.contains(*name));
         let provided: Vec<_> = provided.map(|(name, package)| format!("`{name}` {}", package.version)).collect();
         if !provided.is_empty() {
             out.push_str(&format!("\n(provided by conda: {})", provided.join(", ")));
@@ -201,6 +208,12 @@ impl Solve<'_> {
         let extras: Vec<ExtraName> = extras.iter().cloned().collect();
         needs.iter().filter(move |need| need.evaluate_markers(&self.pip.target.markers, &extras))
     }
+}
+
+/// All words that may be names of packages, normalised.
+fn names_in(words: &str) -> BTreeSet<String> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    words.split(|c| !is_word(c)).map(pip_name).collect()
 }
 
 /// The wheel that a line names with its hash: its file name tells the version.
