@@ -17,6 +17,8 @@ mod hostile;
 mod inputs;
 #[path = "lock/judges.rs"]
 mod judges;
+#[path = "lock/order.rs"]
+mod order;
 #[path = "lock/pip.rs"]
 mod pip;
 #[path = "lock/records.rs"]

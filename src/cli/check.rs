@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rattler_conda_types::Subdir;
+use rayon::prelude::*;
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
@@ -72,8 +73,9 @@ struct At {
 
 pub fn run(images: &[&ImageSpec], session: &Session<'_>, ui: &Ui) -> Result<ExitCode, Failure> {
     let (mut checked, mut failures) = (Vec::new(), Vec::new());
-    for image in images {
-        match check(image, session) {
+    let answers: Vec<_> = images.par_iter().map(|image| check(image, session)).collect();
+    for answer in answers {
+        match answer {
             Ok(image) => checked.push(image),
             Err(error) => failures.push(Failure::from(error)),
         }

@@ -1,6 +1,6 @@
 //! The explicit lock of one subdir, and the list of packages for people.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 
 use rattler_conda_types::Subdir;
@@ -93,21 +93,33 @@ fn topological<'a>(mut graph: BTreeMap<&'a str, BTreeSet<&'a str>>) -> Vec<&'a s
     for (name, dependencies) in &mut graph {
         dependencies.remove(name);
     }
-    let mut order = Vec::with_capacity(graph.len());
-    while !graph.is_empty() {
-        let mut level: Vec<&str> =
-            graph.iter().filter(|(_, dependencies)| dependencies.is_empty()).map(|(name, _)| *name).collect();
+    // Names as numbers, which sort as the names do.
+    let names: Vec<&str> = graph.keys().copied().collect();
+    let number: HashMap<&str, usize> = names.iter().enumerate().map(|(number, name)| (*name, number)).collect();
+    let mut unmet: Vec<usize> = graph.values().map(BTreeSet::len).collect();
+    let mut dependents: Vec<Vec<usize>> = vec![Vec::new(); names.len()];
+    for (dependent, dependencies) in graph.values().enumerate() {
+        dependencies.iter().for_each(|name| dependents[number[name]].push(dependent));
+    }
+    let mut left: BTreeSet<usize> = (0..names.len()).collect();
+    let mut order = Vec::with_capacity(names.len());
+    let mut level: Vec<usize> = left.iter().copied().filter(|at| unmet[*at] == 0).collect();
+    while !left.is_empty() {
         if level.is_empty() {
-            let first = graph.iter().min_by_key(|(name, dependencies)| (dependencies.len(), **name));
-            level.extend(first.map(|(name, _)| *name));
+            level.extend(left.iter().copied().min_by_key(|at| (unmet[*at], *at)));
         }
-        for name in &level {
-            graph.remove(name);
+        for at in &level {
+            left.remove(at);
         }
-        for dependencies in graph.values_mut() {
-            dependencies.retain(|name| !level.contains(name));
+        let mut next = BTreeSet::new();
+        for dependent in level.iter().flat_map(|at| &dependents[*at]) {
+            unmet[*dependent] -= 1;
+            if unmet[*dependent] == 0 && left.contains(dependent) {
+                next.insert(*dependent);
+            }
         }
-        order.extend(level);
+        order.extend(level.iter().map(|at| names[*at]));
+        level = next.into_iter().collect();
     }
     order
 }

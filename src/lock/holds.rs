@@ -3,7 +3,7 @@
 //! A lock that does is left alone, byte for byte: channels move every hour, and nobody asked for their news. The lock
 //! holds versions only, no build parts and no `constrains`; what that cannot decide was decided when it was solved.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -145,26 +145,31 @@ impl<'a> OnSubdir<'a> {
     }
 
     fn check_closure(&self, stale: &mut Vec<Stale>) {
+        // Packages share requirements: of the 3,700 in an image of pangeo, 1,400 are distinct.
+        let mut known: HashMap<(&str, &str), bool> = HashMap::new();
         for package in self.conda.values() {
             for (name, value) in &package.dependencies {
-                // conda-lock before version 2 kept the build part.
-                let requirement = Requirement::parse(&format!("{name} {value}"));
-                let found = self.conda.get(name.as_str());
-                let fine = if name.starts_with("__") {
-                    self.provides(&requirement)
-                } else {
-                    found.is_some_and(|found| version_matches(&requirement.version, &found.version))
-                };
-                if !fine {
+                let fine = known.entry((name, value)).or_insert_with(|| self.answers(name, value));
+                if !*fine {
                     stale.push(Stale::Dependency {
                         subdir: self.spec.subdir,
                         package: package.name.clone(),
                         requirement: format!("{name} {value}").trim().to_owned(),
-                        found: found.map(|found| found.version.clone()),
+                        found: self.conda.get(name.as_str()).map(|found| found.version.clone()),
                     });
                 }
             }
         }
+    }
+
+    /// Whether what is locked or provided answers a locked package's requirement of `name`.
+    fn answers(&self, name: &str, value: &str) -> bool {
+        // conda-lock before version 2 kept the build part.
+        let requirement = Requirement::parse(&format!("{name} {value}"));
+        if name.starts_with("__") {
+            return self.provides(&requirement);
+        }
+        self.conda.get(name).is_some_and(|found| version_matches(&requirement.version, &found.version))
     }
 
     /// Whether a virtual package answers `requirement`.

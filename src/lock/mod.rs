@@ -26,6 +26,7 @@ mod pip;
 mod pixi;
 mod preferred;
 mod read;
+mod read_fast;
 mod record;
 mod relock;
 mod solve;

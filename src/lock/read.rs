@@ -8,7 +8,7 @@ use rattler_conda_types::Subdir;
 use url::Url;
 
 use super::conflict::refuse_markers;
-use super::{Error, Lock, LockedChannel, LockedPackage, Manager};
+use super::{Error, Lock, LockedChannel, LockedPackage, Manager, read_fast};
 use crate::project::Place;
 
 impl Lock {
@@ -30,6 +30,14 @@ impl Lock {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn parse(path: &Path, text: &str) -> Result<Self, Error> {
+        if let Some(lock) = read_fast::parse(text) {
+            return Ok(lock);
+        }
+        Self::parse_yaml(path, text)
+    }
+
+    /// Any YAML; knows what is wrong where.
+    pub(super) fn parse_yaml(path: &Path, text: &str) -> Result<Self, Error> {
         let file = File { path, text };
         refuse_markers(path, text)?;
         let document = Document::parse(text).map_err(|error| file.format_error(&error))?;

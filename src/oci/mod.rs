@@ -15,6 +15,7 @@ mod in_use;
 pub mod layer;
 pub mod layout;
 pub mod platform;
+pub mod reference;
 mod rootdir;
 pub mod tar;
 pub mod unpack;

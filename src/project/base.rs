@@ -4,11 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use oci_spec::distribution::Reference;
 use url::Url;
 
 use super::{BaseReference, BaseSource, Mirror};
-use crate::oci::Platform;
+use crate::oci::{Platform, reference};
 
 /// A base system that cannot be understood.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +71,7 @@ impl BaseReference {
         if let Some(file) = text.strip_prefix("rootfs:") {
             return Ok(Self::Rootfs(path(file)?));
         }
-        Reference::from_str(text)
+        reference::parse(text)
             .map(Self::Registry)
             .map_err(|source| ParseBaseError::Reference { given: text.to_owned(), source })
     }

@@ -7,13 +7,12 @@ use std::path::Path;
 use std::str::FromStr;
 
 use indexmap::IndexMap;
-use oci_spec::distribution::Reference;
 use rattler_conda_types::Subdir;
 
 use super::fields::{distinct, get};
 use super::yaml::{Document, Entry, Node, Value};
 use super::{Age, AptPolicy, BaseReference, BaseSource, ChangeKind, Denied, Error, Help, Mirror, Place, RelockPolicy};
-use crate::oci::Platform;
+use crate::oci::{Platform, reference};
 
 /// The file's name.
 pub(super) const FILE: &str = "esker.yml";
@@ -195,7 +194,7 @@ fn root_image(node: &Node) -> Result<Root, Error> {
 /// A registry and namespace: what an image's name can follow.
 fn registry(node: &Node) -> Result<String, Error> {
     let text = node.text("registry")?;
-    let parsed = format!("{text}/image").parse::<Reference>();
+    let parsed = reference::parse(&format!("{text}/image"));
     let is_plain = !text.ends_with('/') && !text.contains("://");
     if parsed.is_err() || !is_plain {
         let problem = "write the registry's host and a namespace, as `quay.io/example`, without a scheme or a tag";
