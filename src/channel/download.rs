@@ -72,7 +72,7 @@ impl Client {
         let file_name = package.file_name();
         let is_wheel = package.manager == Manager::Pip && file_name.ends_with(".whl");
         if !(is_wheel || file_name.ends_with(".conda") || file_name.ends_with(".tar.bz2")) {
-            return Err(Error::NotAPackage { url: without_secrets(package.url.clone()) });
+            return Err(Error::NotAPackage { url: without_secrets(&package.url) });
         }
         let hash = package.sha256.as_ref().or(package.md5.as_ref());
         let hash = hash.filter(|hash| hash.len() >= 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()));

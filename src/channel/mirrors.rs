@@ -75,7 +75,7 @@ impl Mirrors {
 
     /// The first of the places to fetch `url` from, as it may be shown.
     pub fn shown(&self, url: &Url) -> Url {
-        self.targets(url).first().map_or_else(|| without_secrets(url.clone()), Target::shown)
+        self.targets(url).first().map_or_else(|| without_secrets(url), Target::shown)
     }
 
     /// Prefixes of which something is on disk.
@@ -103,7 +103,7 @@ impl Target {
 
     /// Its URL as it may be shown.
     pub fn shown(&self) -> Url {
-        without_secrets(self.url.clone())
+        without_secrets(&self.url)
     }
 
     /// Whether it is the canonical place, to which the channel's own user and password belong.
@@ -124,8 +124,8 @@ impl Target {
 }
 
 /// `url` as it may be shown or put into an image: without a user's name, a password or a conda token (`/t/TOKEN/`).
-pub fn without_secrets(url: Url) -> Url {
-    let mut url = without_user(&url);
+pub fn without_secrets(url: &Url) -> Url {
+    let mut url = without_user(url);
     if let Some((before, after)) = url.path().split_once("/t/")
         && let Some((_, rest)) = after.split_once('/')
     {

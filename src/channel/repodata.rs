@@ -156,11 +156,11 @@ impl Client {
             }
             (GatewayError::ReqwestError(error), Some(channel)) => {
                 let url = error.url().cloned().unwrap_or_else(|| channel_url(channel));
-                Error::reqwest(without_secrets(url), error)
+                Error::reqwest(without_secrets(&url), error)
             }
             (GatewayError::FetchRepoDataError(FetchRepoDataError::HttpError(error)), Some(channel)) => {
                 let url = error.url().cloned().unwrap_or_else(|| channel_url(channel));
-                Error::request(without_secrets(url), error)
+                Error::request(without_secrets(&url), error)
             }
             (GatewayError::ReqwestMiddlewareError(error), Some(channel)) => {
                 Error::request(channel_url(channel), reqwest_middleware::Error::Middleware(error))

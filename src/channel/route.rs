@@ -30,17 +30,16 @@ impl Middleware for Route {
             Some(chosen) => vec![chosen.clone()],
             None => self.mirrors.targets(request.url()),
         };
-        for (index, target) in targets.iter().enumerate() {
-            let Some(again) = request.try_clone().filter(|_| index + 1 < targets.len()) else {
-                return self.send(request, target, extensions, next).await;
-            };
+        let (last, others) = targets.split_last().expect("there is at least one");
+        for target in others {
+            let Some(again) = request.try_clone() else { break };
             let answer = self.send(again, target, extensions, next.clone()).await;
             if is_final(&request, &answer) {
                 return answer;
             }
             tracing::info!(host = target.url.host_str(), "no good answer, trying the next mirror");
         }
-        unreachable!("there is at least one target, and the last one's answer is returned")
+        self.send(request, last, extensions, next).await
     }
 }
 

@@ -29,7 +29,7 @@ impl Client {
         let text = match self.metadata_beside(&package.url).await? {
             Some(text) => text,
             None => {
-                let (wheel, url) = (self.package(package).await?, without_secrets(package.url.clone()));
+                let (wheel, url) = (self.package(package).await?, without_secrets(&package.url));
                 let read = spawn_blocking(move || metadata_within(&wheel)).await.ok().flatten();
                 read.ok_or(Error::NotAPackage { url })?
             }

@@ -200,7 +200,7 @@ fn compare(old: &str, new: &str) -> Ordering {
 /// What differs in where two packages come from: the channel, else the file, else the hash.
 fn sources(old: &LockedPackage, new: &LockedPackage) -> Option<(String, String)> {
     let parts = |package: &LockedPackage| {
-        let url = package.url.as_str();
+        let url = package.written_url();
         let file = url.rsplit('/').take(2).map(str::len).sum::<usize>() + 1;
         let (channel, file) = url.split_at(url.len().saturating_sub(file));
         (channel.to_owned(), file.to_owned())

@@ -143,7 +143,7 @@ impl LockedPackage {
 
     /// Its URL as it may be where nobody needs to fetch it from: without user, password and token, be they variables.
     pub fn public_url(&self) -> Url {
-        without_secrets(self.url.clone())
+        without_secrets(&self.url)
     }
 
     /// The archive's file name: the last part of the URL.

@@ -61,6 +61,10 @@ impl LockSpec {
             sources: sources.collect(),
             subdirs: Vec::new(),
         };
+        // Before anything else may quote a channel that holds a secret.
+        for (channel, place) in image.environments.iter().flat_map(channels::written) {
+            channels::locked_form(channel, place)?;
+        }
         for subdir in &image.subdirs {
             let merged = merge(&image.environments, *subdir)?;
             let virtual_packages = virtual_packages::of(*subdir, &image.virtual_packages);

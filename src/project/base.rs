@@ -112,7 +112,7 @@ impl Mirror {
     /// # Errors
     /// No `=`, or one side that is not a URL that packages can be fetched from.
     pub fn parse(text: &str) -> Result<Self, ParseMirrorError> {
-        let (from, to) = split(text).ok_or_else(|| ParseMirrorError::NoEquals { given: without_user(text) })?;
+        let (from, to) = split(text).ok_or_else(|| ParseMirrorError::NoEquals { given: without_secrets(text) })?;
         Self::new(from, to)
     }
 
@@ -152,19 +152,22 @@ fn split(text: &str) -> Option<(&str, &str)> {
     Some((&text[..position], &text[position + 1..]))
 }
 
-/// What looks like a URL as it may be shown: without the user and password before an `@`.
-fn without_user(text: &str) -> String {
+/// What looks like a URL as it may be shown: without the user and password before an `@`, and without a conda token
+/// (`/t/TOKEN`).
+fn without_secrets(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let authority = rest.find('/').unwrap_or(rest.len());
-    match rest[..authority].rfind('@') {
-        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
-        None => text.to_owned(),
-    }
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let path = match path.split_once("/t/") {
+        Some((before, after)) => format!("{before}/t/…{}", after.find('/').map_or("", |end| &after[end..])),
+        None => path.to_owned(),
+    };
+    format!("{scheme}://{host}{path}")
 }
 
 /// Reads a URL and ends it in `/`, so that joining a path to it keeps all of it.
 fn url(text: &str, schemes: &[&str], expected: &'static str) -> Result<Url, ParseMirrorError> {
-    let given = || without_user(text);
+    let given = || without_secrets(text);
     let mut url = Url::parse(text.trim()).map_err(|source| ParseMirrorError::Url { given: given(), source })?;
     if !schemes.contains(&url.scheme()) {
         return Err(ParseMirrorError::Scheme { given: given(), expected });
@@ -214,8 +217,13 @@ mod tests {
         for text in ["https://a", "a=b", "https://a=/srv", "file:///a=https://b", "https://a=ftp://b", "="] {
             assert!(Mirror::parse(text).is_err(), "{text}");
         }
-        for text in ["ftp://user:hidden@host/=https://a", "https://user:hidden@host/", "https://a=ftp://user:hidden@b"]
-        {
+        for text in [
+            "ftp://user:hidden@host/=https://a",
+            "https://user:hidden@host/",
+            "https://a=ftp://user:hidden@b",
+            "https://a=ftp://b/t/hidden/c",
+            "https://a/t/hidden",
+        ] {
             let error = Mirror::parse(text).unwrap_err();
             assert!(!error.to_string().contains("hidden"), "{error}");
         }

@@ -1,5 +1,7 @@
 //! Secrets go to the host they are for, and nowhere else: not to another host, not into what is said or kept.
 
+#![allow(clippy::unwrap_used)]
+
 use esker::channel::{Client, Error, Options, Variables};
 use esker::lock::LockedPackage;
 use rattler_conda_types::{Channel, Subdir};
@@ -48,9 +50,9 @@ impl World {
         let value_of =
             |name: &str| values.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
         variables.channel(channel.base_url.url(), "environment.yml:2:3", &value_of);
-        let foo = LockedPackage { url: format!("{host}noarch/{FOO}").parse().unwrap(), ..self.foo.clone() };
+        let package = LockedPackage { url: format!("{host}noarch/{FOO}").parse().unwrap(), ..self.foo.clone() };
         let options = Options { variables, mirrors: vec![], ..self.options() };
-        (Client::new(options).unwrap(), channel, foo)
+        (Client::new(options).unwrap(), channel, package)
     }
 }
 
@@ -121,17 +123,18 @@ async fn a_mirror_may_have_a_user_of_its_own() {
 #[tokio::test]
 async fn a_token_in_a_variable_is_sent_and_kept_nowhere() {
     let world = world("t/tk-hidden/c");
-    let (client, channel, foo) = world.of_channel("", "t/${TOKEN}/c", &[("TOKEN", "tk-hidden")]);
+    let (client, channel, package) = world.of_channel("", "t/${TOKEN}/c", &[("TOKEN", "tk-hidden")]);
     let records = client.records(&[channel], Subdir::Linux64, ["foo".parse().unwrap()]).await.unwrap();
     let record = records.iter().flat_map(|data| data.iter()).next().unwrap();
-    assert_eq!(record.url, foo.url);
-    client.package(&foo).await.unwrap();
+    assert_eq!(record.url, package.url);
+    client.package(&package).await.unwrap();
     assert!(world.server.requests().contains(&format!("GET /t/tk-hidden/c/noarch/{FOO}")));
     for (path, content) in tree(&world.folder.path().join("cache")) {
         let text = format!("{} {}", path.display(), String::from_utf8_lossy(&content));
         assert!(!text.contains("tk-hidden"), "{}", path.display());
     }
-    let missing = LockedPackage { sha256: Some("0".repeat(64)), url: foo.url.join("bar-1-0.conda").unwrap(), ..foo };
+    let missing =
+        LockedPackage { sha256: Some("0".repeat(64)), url: package.url.join("bar-1-0.conda").unwrap(), ..package };
     let error = client.package(&missing).await.unwrap_err();
     assert!(matches!(error, Error::NotFound { .. }) && !format!("{error:?} {error}").contains("hidden"), "{error:?}");
 }
@@ -139,12 +142,13 @@ async fn a_token_in_a_variable_is_sent_and_kept_nowhere() {
 #[tokio::test]
 async fn a_user_in_variables_is_sent_to_the_channel_only() {
     let world = world("c");
-    let (client, channel, foo) = world.of_channel("${USER}:${PASS}@", "c", &[("USER", "u"), ("PASS", "p")]);
+    let (client, channel, package) = world.of_channel("${USER}:${PASS}@", "c", &[("USER", "u"), ("PASS", "p")]);
     world.server.require_authorization("Basic dTpw");
     client.records(&[channel], Subdir::Linux64, ["foo".parse().unwrap()]).await.unwrap();
-    client.package(&foo).await.unwrap();
+    client.package(&package).await.unwrap();
     let elsewhere = format!("http://{}/c/noarch/{FOO}", world.other.url().authority());
-    let elsewhere = LockedPackage { url: elsewhere.parse().unwrap(), md5: None, sha256: Some("0".repeat(64)), ..foo };
+    let elsewhere =
+        LockedPackage { url: elsewhere.parse().unwrap(), md5: None, sha256: Some("0".repeat(64)), ..package };
     client.package(&elsewhere).await.unwrap_err();
     assert!(told(&world.other).iter().all(|header| header == "-"), "{:?}", told(&world.other));
 }
@@ -152,16 +156,16 @@ async fn a_user_in_variables_is_sent_to_the_channel_only() {
 #[tokio::test]
 async fn a_variable_that_is_not_set_or_not_the_channels_is_an_error() {
     let world = world("c");
-    let (client, channel, foo) = world.of_channel("", "t/${TOKEN}/c", &[]);
+    let (client, channel, package) = world.of_channel("", "t/${TOKEN}/c", &[]);
     let unset = |error: &Error| {
         matches!(error, Error::UnsetVariable { variable, wanted_by }
         if variable == "TOKEN" && wanted_by == "environment.yml:2:3")
     };
     let error = client.records(&[channel], Subdir::Linux64, ["foo".parse().unwrap()]).await.unwrap_err();
     assert!(unset(&error), "{error:?}");
-    let error = client.package(&foo).await.unwrap_err();
+    let error = client.package(&package).await.unwrap_err();
     assert!(unset(&error), "{error:?}");
-    let stray = LockedPackage { url: format!("{CONDA_FORGE}${{HOME}}/{FOO}").parse().unwrap(), ..foo };
+    let stray = LockedPackage { url: format!("{CONDA_FORGE}${{HOME}}/{FOO}").parse().unwrap(), ..package };
     let error = client.package(&stray).await.unwrap_err();
     assert!(matches!(&error, Error::StrayVariable { variable, .. } if variable == "HOME"), "{error:?}");
     assert_eq!(world.server.requests(), [""; 0]);

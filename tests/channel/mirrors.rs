@@ -1,5 +1,7 @@
 //! Several mirrors of one prefix: the next one where one fails, and never a package that is not what the lock says.
 
+#![allow(clippy::unwrap_used)]
+
 use std::net::TcpListener;
 
 use esker::channel::{Client, Error, Options};
@@ -106,13 +108,13 @@ async fn a_mirror_that_is_down_is_left_alone_from_then_on() {
 async fn the_canonical_place_can_be_the_last() {
     let two = two();
     let canonical = two.second.url();
-    let foo = LockedPackage { url: canonical.join("noarch/foo-1.0-0.conda").unwrap(), ..two.foo.clone() };
+    let package = LockedPackage { url: canonical.join("noarch/foo-1.0-0.conda").unwrap(), ..two.foo.clone() };
     two.first.inject(FOO, Fault::Status(404), usize::MAX);
     let mirror = |to: url::Url| Mirror { from: canonical.clone(), to };
     let alone = two.client(vec![mirror(two.first.url())]);
-    assert!(matches!(alone.package(&foo).await, Err(Error::NotFound { .. })));
+    assert!(matches!(alone.package(&package).await, Err(Error::NotFound { .. })));
     assert_eq!(two.second.gets(FOO), 0, "only what is listed is asked");
-    two.client(vec![mirror(two.first.url()), mirror(canonical.clone())]).package(&foo).await.unwrap();
+    two.client(vec![mirror(two.first.url()), mirror(canonical.clone())]).package(&package).await.unwrap();
     assert_eq!(two.second.gets(FOO), 1);
 }
 

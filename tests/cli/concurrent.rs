@@ -1,5 +1,7 @@
 //! Several runs at once on one cache, some of them killed without a chance to clean up.
 
+#![allow(clippy::unwrap_used)]
+
 use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};

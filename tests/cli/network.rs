@@ -1,5 +1,7 @@
 //! Proxies and mirrors, as the environment and esker.yml name them.
 
+#![allow(clippy::unwrap_used)]
+
 use super::common::{Ran, Sandbox, Server};
 
 /// Where the channel of these tests would be, if its host existed.

@@ -1,5 +1,7 @@
 //! A token that a channel's URL names by a variable is in the requests, and in nothing that stays or is shown.
 
+#![allow(clippy::unwrap_used)]
+
 use std::io::Read;
 use std::path::Path;
 

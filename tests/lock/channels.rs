@@ -1,5 +1,7 @@
 //! Channels of all kinds: those with secrets, folders, labels, those that are not there.
 
+#![allow(clippy::unwrap_used)]
+
 use esker::channel::{Client, Options, Variables};
 use esker::lock::{Error, Lock, LockSpec, channels_with_variables, holds, solve};
 use esker::progress::Silent;

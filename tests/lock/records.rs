@@ -1,5 +1,7 @@
 //! Records as channels really have them: gone, doubled, incomplete, or not to be understood.
 
+#![allow(clippy::unwrap_used)]
+
 use esker::lock::{Error, Lock, LockSpec, solve};
 use esker::progress::Silent;
 use rattler_conda_types::Subdir;

@@ -1,5 +1,7 @@
 //! Every form in which a channel may tell its records, fetched anew and from the cache.
 
+#![allow(clippy::unwrap_used)]
+
 use esker::channel::{Client, Options};
 use esker::lock::{LockSpec, solve};
 use esker::progress::Silent;
