@@ -465,8 +465,9 @@ impl<'a> Session<'a> {
     /// # Errors
     /// [`Error::NotLocked`] when there is no lock, others when it cannot be read.
     pub fn check(&self, image: &ImageSpec) -> Result<Vec<Stale>, Error> {
+        let spec = LockSpec::of(image)?;
         let lock = self.some_lock(image)?;
-        let mut stale = lock::holds(&LockSpec::of(image)?, &lock);
+        let mut stale = lock::holds(&spec, &lock);
         stale.extend(lock.stale_explicit(image)?);
         Ok(stale)
     }

@@ -1,5 +1,7 @@
 //! Locking, from a channel over HTTP to files on disk.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "lock/cancelled.rs"]
 mod cancelled;
 #[path = "lock/channels.rs"]

@@ -51,12 +51,12 @@ impl Lock {
         }
         categories.retain(|category| !matches!(*category, "main" | "dev"));
         if !categories.is_empty() {
-            let (names, flags) = (categories.join(", "), categories.join(" -e "));
+            let (names, flags) = (one_line(&categories.join(", ")), one_line(&categories.join(" -e ")));
             let line = "Include them in the installed environment with";
             line_to(out, format_args!("# This lock contains optional dependency categories {names}. {line}:"));
             line_to(out, format_args!("#     conda-lock install -e {flags} -n YOURENV conda-lock.yml"));
         }
-        let files: Vec<String> = self.sources.iter().map(|source| format!("-f {source}")).collect();
+        let files: Vec<String> = self.sources.iter().map(|source| format!("-f {}", one_line(source))).collect();
         out.push_str(
             "# To update a single package to the latest version compatible with the version constraints in the source:\n\
              #     conda-lock lock  --lockfile conda-lock.yml --update PACKAGE\n\
@@ -87,6 +87,12 @@ impl Lock {
             }
         }
     }
+}
+
+/// `text` for a comment, which a line break would end: what comes behind would be read as part of the lock.
+fn one_line(text: &str) -> String {
+    let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    text.replace(breaks, "\u{fffd}")
 }
 
 fn write_package(out: &mut String, package: &LockedPackage) {
