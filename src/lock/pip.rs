@@ -41,6 +41,9 @@ pub(super) struct Pip<'a> {
 impl<'a> Pip<'a> {
     /// `None` if nothing is asked of pip, or there is no Python it could be for.
     pub fn new(spec: &'a SubdirSpec, conda: impl Iterator<Item = &'a LockedPackage>) -> Option<Self> {
+        if spec.pip.is_empty() {
+            return None;
+        }
         let conda: Vec<&LockedPackage> = conda.filter(|package| package.manager == Manager::Conda).collect();
         let python = conda.iter().find(|package| package.name == "python")?;
         let target = Target::new(spec.subdir, &python.version, &spec.virtual_packages)?;
