@@ -50,12 +50,12 @@ fn specs(spec: &SubdirSpec) -> Vec<Value> {
         let pip = versioned(Manager::Conda, "pip", "*", "main");
         all.push((Manager::Conda, "pip".to_owned(), pip));
     }
-    let markers = Target::new(spec.subdir, "3.12", &[]);
+    let markers = if spec.pip.is_empty() { None } else { Target::new(spec.subdir, "3.12", &[]) };
     for pip in &spec.pip {
         let of_platform =
             |line: &&Dependency| markers.as_ref().is_none_or(|target| may_hold(&line.spec, &target.markers));
         // Where a name repeats, conda-lock takes the last.
-        if let Some(line) = pip.dependencies.iter().filter(of_platform).next_back() {
+        if let Some(line) = pip.dependencies.iter().rfind(of_platform) {
             all.push((Manager::Pip, pip.name.clone(), pip_spec(&pip.name, &line.spec, &pip.category)));
         }
     }

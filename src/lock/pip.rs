@@ -19,9 +19,9 @@ use self::provided::provided;
 use self::solve::Solve;
 pub(super) use self::target::Target;
 use self::target::major_minor;
-use super::{Error, Lock, LockSpec, LockedPackage, Manager, Stale, SubdirSpec};
+use super::{Error, Lock, LockSpec, LockedPackage, Manager, Relock, Stale, SubdirSpec};
 use crate::channel::Client;
-use crate::project::{Dependency, Requirement, requirement, sha256_of, wheel_url};
+use crate::project::{Dependency, RelockPolicy, Requirement, requirement, sha256_of, wheel_url};
 
 /// Names of pip packages, normalised (PEP 503).
 pub(super) fn pip_name(name: &str) -> String {
@@ -41,6 +41,9 @@ pub(super) struct Pip<'a> {
 impl<'a> Pip<'a> {
     /// `None` if nothing is asked of pip, or there is no Python it could be for.
     pub fn new(spec: &'a SubdirSpec, conda: impl Iterator<Item = &'a LockedPackage>) -> Option<Self> {
+        if spec.pip.is_empty() {
+            return None;
+        }
         let conda: Vec<&LockedPackage> = conda.filter(|package| package.manager == Manager::Conda).collect();
         let python = conda.iter().find(|package| package.name == "python")?;
         let target = Target::new(spec.subdir, &python.version, &spec.virtual_packages)?;
@@ -88,6 +91,24 @@ impl<'a> Pip<'a> {
         stale
     }
 
+    /// Names of `locked` packages that may move though they need not.
+    fn moving(&self, how: &Relock<'_>, locked: &[&LockedPackage]) -> BTreeSet<String> {
+        let by_name: BTreeMap<String, &LockedPackage> =
+            locked.iter().map(|package| (pip_name(&package.name), *package)).collect();
+        let named = how.update.iter().chain(how.refresh).map(|name| pip_name(name));
+        let mut moving: BTreeSet<String> = match how.policy {
+            RelockPolicy::Fresh => by_name.keys().cloned().collect(),
+            RelockPolicy::Requested => self.wanted.iter().map(|(_, wanted)| wanted.name.to_string()).collect(),
+            RelockPolicy::Minimal => BTreeSet::new(),
+        };
+        moving.extend(named);
+        if how.recursive {
+            moving.extend(reached(how.update.iter().map(|name| pip_name(name)), &by_name));
+        }
+        moving.retain(|name| by_name.contains_key(name));
+        moving
+    }
+
     /// What there is by this name: conda's, which pip leaves alone, else pip's.
     fn find<'b>(&'b self, name: &str, pip: &BTreeMap<String, &'b LockedPackage>) -> Option<&'b LockedPackage> {
         self.provided.get(name).or_else(|| pip.get(name)).copied()
@@ -95,17 +116,25 @@ impl<'a> Pip<'a> {
 
     /// Names that the requirements lead to, through packages of pip's own.
     fn needed(&self, pip: &BTreeMap<String, &LockedPackage>) -> BTreeSet<String> {
-        let mut todo: Vec<String> = self.wanted.iter().map(|(_, wanted)| wanted.name.to_string()).collect();
-        let mut needed = BTreeSet::new();
-        while let Some(name) = todo.pop() {
-            if !self.provided.contains_key(&name) && !needed.contains(&name) {
-                let package = pip.get(&name).into_iter();
-                todo.extend(package.flat_map(|package| package.dependencies.keys()).map(|name| pip_name(name)));
-                needed.insert(name);
-            }
-        }
-        needed
+        let own = |name: &String| !self.provided.contains_key(name);
+        let roots = self.wanted.iter().map(|(_, wanted)| wanted.name.to_string()).filter(own);
+        let own: BTreeMap<String, &LockedPackage> =
+            pip.iter().filter(|(name, _)| own(name)).map(|(name, package)| (name.clone(), *package)).collect();
+        reached(roots, &own)
     }
+}
+
+/// Those of `packages` that `names` name, and all that they depend on.
+fn reached(names: impl Iterator<Item = String>, packages: &BTreeMap<String, &LockedPackage>) -> BTreeSet<String> {
+    let mut todo: Vec<String> = names.collect();
+    let mut reached = BTreeSet::new();
+    while let Some(name) = todo.pop() {
+        let Some(package) = packages.get(&name) else { continue };
+        if reached.insert(name) {
+            todo.extend(package.dependencies.keys().map(|name| pip_name(name)));
+        }
+    }
+    reached
 }
 
 /// Why the pip packages of `lock` do not answer `spec`.
@@ -139,29 +168,34 @@ pub(super) fn extras_of_conda(spec: &LockSpec, lock: &Lock) -> BTreeSet<String> 
     warnings
 }
 
-/// The pip packages that answer `spec` beside the conda packages `conda`; the inner error says why there are none.
+/// The pip packages that answer `spec` beside the conda packages `conda`, moved as `how` says; the inner error says why
+/// there are none.
 ///
 /// # Errors
 /// When uv, or what a wheel says of itself, cannot be had.
 pub(super) async fn solve(
     image: &str,
     spec: &SubdirSpec,
-    existing: Option<&Lock>,
+    how: &Relock<'_>,
     conda: &[LockedPackage],
     client: &Client,
 ) -> Result<Result<Vec<LockedPackage>, String>, Error> {
     let Some(pip) = Pip::new(spec, conda.iter()) else { return Ok(Ok(Vec::new())) };
+    let existing = how.existing;
     let before: Vec<&LockedPackage> = existing.into_iter().flat_map(|lock| lock.packages_for(spec.subdir)).collect();
     let locked: Vec<&LockedPackage> =
         before.iter().copied().filter(|package| package.manager == Manager::Pip).collect();
+    let moving = pip.moving(how, &locked);
     let is_python = |package: &&&LockedPackage| package.manager == Manager::Conda && package.name == "python";
     let python_before = before.iter().find(is_python).and_then(|python| major_minor(&python.version));
     let same_request = existing.is_some_and(|lock| lock.content_hash.get(&spec.subdir) == Some(&spec.content_hash));
     let same_python = python_before == major_minor(&pip.target.python);
-    if (same_python || locked.is_empty()) && pip.stale(&locked, same_request).is_empty() {
+    if (same_python || locked.is_empty()) && moving.is_empty() && pip.stale(&locked, same_request).is_empty() {
         return Ok(Ok(locked.into_iter().cloned().collect()));
     }
-    Solve { image, spec, pip: &pip, locked: &locked, client }.run().await
+    let kept: Vec<&LockedPackage> =
+        locked.into_iter().filter(|package| !moving.contains(&pip_name(&package.name))).collect();
+    Solve { image, spec, pip: &pip, kept: &kept, how, client }.run().await
 }
 
 /// Whether `package`, of conda or pip, answers `wanted`, whose markers hold.

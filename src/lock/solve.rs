@@ -134,7 +134,7 @@ impl SubdirSolve<'_> {
         for record in &solution {
             packages.push(LockedPackage::of(record, self.spec.subdir, self.client).await?);
         }
-        match pip::solve(self.image, self.spec, self.how.existing, &packages, self.client).await? {
+        match pip::solve(self.image, self.spec, self.how, &packages, self.client).await? {
             Ok(pip) => packages.extend(pip),
             Err(explanation) => return Ok(Outcome::Unsolvable(explanation)),
         }

@@ -7,7 +7,7 @@
 //! What conda provides is shown to it as wheels that hold nothing but a name and a version: it cannot choose another
 //! version of them, asks no index about them, and does not look into what they need, which is conda's to know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::Stdio;
@@ -34,6 +34,10 @@ pub(super) struct Question<'a> {
     pub provided: BTreeMap<String, String>,
     /// Versions to keep if possible, by normalised name.
     pub preferred: BTreeMap<String, String>,
+    /// What was uploaded later does not count (RFC 3339), but of those preferred.
+    pub cutoff: Option<String>,
+    /// Packages that the cut-off is not for.
+    pub cutoff_exempt: BTreeSet<String>,
 }
 
 /// What uv answers.
@@ -117,6 +121,16 @@ impl Question<'_> {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+        if let Some(cutoff) = &self.cutoff {
+            // uv would give up what is locked; there is no other way to tell it that a package is exempt.
+            let exempt: BTreeSet<&String> = self.preferred.keys().chain(&self.cutoff_exempt).collect();
+            command.arg("--exclude-newer").arg(cutoff);
+            command.args(
+                exempt
+                    .into_iter()
+                    .flat_map(|name| ["--exclude-newer-package".to_owned(), format!("{name}=9999-01-01T00:00:00Z")]),
+            );
+        }
         if let Some(macos) = self.macos {
             command.env("MACOSX_DEPLOYMENT_TARGET", macos);
         }

@@ -8,7 +8,7 @@ use pep508_rs::pep440_rs::Version;
 use pep508_rs::{ExtraName, VersionOrUrl};
 
 use super::super::uv::{self, Answer, Question, Resolved};
-use super::super::{Error, LockedPackage, Manager, SubdirSpec};
+use super::super::{Error, LockedPackage, Manager, Relock, SubdirSpec};
 use super::{Pip, pip_name, python_version};
 use crate::channel::{self, Client};
 use crate::project::{Dependency, Requirement, parse_requirement, sha256_of, wheel_url};
@@ -21,8 +21,9 @@ pub(super) struct Solve<'a> {
     pub image: &'a str,
     pub spec: &'a SubdirSpec,
     pub pip: &'a Pip<'a>,
-    /// pip's packages of the lock before.
-    pub locked: &'a [&'a LockedPackage],
+    /// pip's packages of the lock before, but for those that may move.
+    pub kept: &'a [&'a LockedPackage],
+    pub how: &'a Relock<'a>,
     pub client: &'a Client,
 }
 
@@ -79,7 +80,9 @@ impl Solve<'_> {
             macos: target.macos.as_deref(),
             requirements: self.pip.wanted.iter().map(|(_, wanted)| wanted.to_string()).collect(),
             provided: self.pip.provided.iter().map(|(name, package)| (name.clone(), version(package))).collect(),
-            preferred: self.locked.iter().map(|package| (pip_name(&package.name), version(package))).collect(),
+            cutoff: self.how.cutoff.map(|cutoff| cutoff.to_string()),
+            cutoff_exempt: self.how.cutoff_exempt.iter().map(|name| pip_name(name)).collect(),
+            preferred: self.kept.iter().map(|package| (pip_name(&package.name), version(package))).collect(),
         };
         question.ask().await.map_err(|failure| match failure {
             uv::Failure::Missing => Error::UvMissing { place: first.place.clone(), requirement: first.spec.clone() },
@@ -137,7 +140,7 @@ impl Solve<'_> {
                 && locked.sha256.as_ref().is_some_and(|locked| package.wheels.iter().any(|(_, hash)| hash == locked))
                 && self.pip.target.rank(locked.file_name()).is_some()
         };
-        if let Some(kept) = self.locked.iter().find(is_kept) {
+        if let Some(kept) = self.kept.iter().find(is_kept) {
             (url, sha256) = (kept.url.clone(), kept.sha256.clone().unwrap_or(sha256));
         }
         if url.set_username("").and(url.set_password(None)).is_err() {
