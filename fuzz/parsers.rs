@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use esker::channel::{self, Client};
 use esker::lock::{self, Lock, LockSpec};
@@ -102,33 +103,45 @@ pub fn explicit_lock(data: &[u8]) {
 
 /// `repodata.json` of a subdir, up to a lock.
 pub fn repodata(data: &[u8]) {
+    CHANNELS.with(|(channels, client)| repodata_of(channels, client, data));
+}
+
+fn repodata_of(channels: &tempfile::TempDir, client: &Client, data: &[u8]) {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
     let folder = folder();
-    let channel = folder.path().join("channel");
-    write(&folder, "channel/linux-64/repodata.json", data);
-    write(
-        &folder,
-        "channel/noarch/repodata.json",
-        br#"{"info": {"subdir": "noarch"}, "packages": {}, "packages.conda": {}}"#,
-    );
-    write(&folder, "image/environment.yml", ENVIRONMENT.as_bytes());
+    // What the client knows of one channel it keeps.
+    let label = format!("label/{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let channel = channels.path().join("channels").join(&label);
+    write(channels, &format!("channels/{label}/linux-64/repodata.json"), data);
+    write(channels, &format!("channels/{label}/noarch/repodata.json"), br#"{"packages": {}, "packages.conda": {}}"#);
+    let environment = format!("channels: [conda-forge/{label}]\ndependencies: [a]\n");
+    write(&folder, "image/environment.yml", environment.as_bytes());
     write(&folder, "esker.yml", b"lock-subdirs: [linux-64]\nplatforms: [linux/amd64]\n");
     let project = Project::open(folder.path()).expect("a project");
-    let image = project.images.values().next().expect("an image");
-    let spec = LockSpec::of(image).expect("a request");
-    let cache = folder.path().join("cache");
-    let mirror = Mirror::parse(&format!("{CHANNEL}=file://{}/", channel.display())).expect("a mirror");
-    let client = Client::new(channel::Options { mirrors: vec![mirror], ..channel::Options::new(&cache) });
-    let client = client.expect("a client");
-    match runtime().block_on(lock::solve(&spec, None, &client, &Silent)) {
+    let spec = LockSpec::of(project.images.values().next().expect("an image")).expect("a request");
+    match runtime().block_on(lock::solve(&spec, None, client, &Silent)) {
         Ok(lock) => {
             check_lock(&lock);
             for path in lock.packages.iter().filter_map(|package| client.package_path(package).ok()) {
                 let inside = path.components().all(|part| part != std::path::Component::ParentDir);
-                assert!(inside && path.starts_with(&cache), "{}", path.display());
+                assert!(inside && path.starts_with(client.cache_dir()), "{}", path.display());
             }
         }
         Err(error) => assert!(!error.to_string().contains("panic"), "{error}"),
     }
+    drop(fs::remove_dir_all(channel));
+}
+
+thread_local! {
+    /// A folder whose `channels/` is a mirror of conda-forge, and a client that knows it: making one takes long. A
+    /// thread's own, so that the folder goes with the thread.
+    static CHANNELS: (tempfile::TempDir, Client) = {
+        let folder = folder();
+        let mirror = format!("{CHANNEL}=file://{}/channels/", folder.path().display());
+        let mirrors = vec![Mirror::parse(&mirror).expect("a mirror")];
+        let options = channel::Options { mirrors, ..channel::Options::new(folder.path().join("cache")) };
+        (folder, Client::new(options).expect("a client"))
+    };
 }
 
 /// `.netrc`.

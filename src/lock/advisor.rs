@@ -49,13 +49,13 @@ impl Advisor<'_> {
         let name = spec.name.as_exact()?.clone();
         let all = self.records(asked.subdir, &name).await;
         let here = in_first_channel(&all);
-        let has_version = here.iter().any(|record| has_version(&spec, record));
-        let elsewhere = if has_version { None } else { self.elsewhere(asked.subdir, &spec, missing, &here).await };
+        let is_here = here.iter().any(|record| fits(&spec, record));
+        let elsewhere = if is_here { None } else { self.elsewhere(asked.subdir, &spec, missing, &here).await };
         // What others need of a package is not for the reader to change.
         if elsewhere.is_some() || here.is_empty() || !is_requested(missing, &spec) {
             return elsewhere;
         }
-        if has_version {
+        if here.iter().any(|record| has_version(&spec, record)) {
             return build_advice(missing, &spec, &here);
         }
         self.other_channel(missing, &spec, &all).or_else(|| version_advice(missing, &here))
@@ -73,7 +73,7 @@ impl Advisor<'_> {
         let mut subdirs = Vec::new();
         for other in self.spec.subdirs.iter().map(|asked| asked.subdir).filter(|other| *other != subdir) {
             let records = self.records(other, name).await;
-            let fitting = in_first_channel(&records).into_iter().filter(|record| has_version(spec, record));
+            let fitting = in_first_channel(&records).into_iter().filter(|record| fits(spec, record));
             if let Some(newest) = newest(fitting) {
                 subdirs.push((other, newest));
             }
@@ -162,6 +162,11 @@ fn in_first_channel(records: &[RepoDataRecord]) -> Vec<&RepoDataRecord> {
 
 fn has_version(spec: &MatchSpec, record: &RepoDataRecord) -> bool {
     spec.version.as_ref().is_none_or(|wanted| wanted.matches(&record.package_record.version))
+}
+
+fn fits(spec: &MatchSpec, record: &RepoDataRecord) -> bool {
+    let build = &record.package_record.build;
+    has_version(spec, record) && spec.build.as_ref().is_none_or(|wanted| wanted.matches(build.as_str()))
 }
 
 fn newest<'a>(records: impl Iterator<Item = &'a RepoDataRecord>) -> Option<String> {

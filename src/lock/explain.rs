@@ -134,13 +134,15 @@ impl Node {
 
     /// With at most `branches` children a package; below the heading, what was asked for (`keep_all`) all stays.
     fn folded(&self, branches: usize, keep_all: bool) -> Self {
-        let (mut children, mut counts): (Vec<Self>, HashMap<String, usize>) = (Vec::new(), HashMap::new());
+        let (mut children, mut counts): (Vec<Self>, HashMap<(String, &str), usize>) = (Vec::new(), HashMap::new());
         let mut left_out: Vec<(String, usize)> = Vec::new();
         for child in &self.children {
             let name = child.name().unwrap_or_default();
-            let count = counts.entry(name.clone()).or_default();
+            // Versions of which the same is said, and nothing more, need be said once.
+            let (said, most) = if child.children.is_empty() { (child.judgement(), 1) } else { ("", branches) };
+            let count = counts.entry((name.clone(), said)).or_default();
             *count += 1;
-            if keep_all || *count <= branches {
+            if keep_all || *count <= most {
                 children.push(child.folded(branches, false));
             } else {
                 match left_out.iter_mut().find(|(known, _)| *known == name) {
@@ -161,6 +163,11 @@ impl Node {
                 if index + 1 == self.children.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
             child.write(&format!("{below}{branch}"), &format!("{below}{rest}"), lines);
         }
+    }
+
+    /// What is said of the version that the line begins with.
+    fn judgement(&self) -> &str {
+        self.text.split_once(", ").map_or("", |(_, judgement)| judgement)
     }
 
     fn is_heading(&self) -> bool {
@@ -250,6 +257,7 @@ The following packages are incompatible
             text += &format!(
                 "│  ├─ a {version} would require\n│  │  └─ b {version}, for which no candidates were found.\n"
             );
+            text += &format!("│  ├─ c {version}, which conflicts with the versions reported above.\n");
         }
         text += "└─ b >=1000 cannot be installed\n";
         let (folded, left_out) = Explanation::parse(&text).folded();
@@ -258,14 +266,16 @@ The following packages are incompatible
 ├─ a * cannot be installed
 │  ├─ a 0 would require
 │  │  └─ b 0, for which no candidates were found.
+│  ├─ c 0, which conflicts with the versions reported above.
 │  ├─ a 1 would require
 │  │  └─ b 1, for which no candidates were found.
 │  ├─ a 2 would require
 │  │  └─ b 2, for which no candidates were found.
+│  ├─ … 399 more like it of c
 │  └─ … 397 more like it of a
 └─ b >=1000 cannot be installed";
         assert_eq!(folded, expected);
-        assert_eq!(left_out, 803 - 10);
+        assert_eq!(left_out, 1203 - 12);
     }
 
     #[test]

@@ -23,6 +23,7 @@ async fn a_package_of_another_subdir_is_kept_off_or_its_platform_removed() {
         .package(Pkg::new("half", "1.1").subdirs(&["linux-64"]))
         .package(Pkg::new("late", "1.0").native())
         .package(Pkg::new("late", "2.0").subdirs(&["linux-64"]))
+        .package(Pkg::new("late", "2.1").build("cuda_0", 0).subdirs(&["linux-64"]))
         .package(Pkg::new("wrapper", "1.0").depends("half >=1"));
     let world = world(&channel);
     let (message, hints) = said(&world, &["hello", "half"]).await;
@@ -35,7 +36,11 @@ async fn a_package_of_another_subdir_is_kept_off_or_its_platform_removed() {
     assert_eq!(hints, [format!("`half` exists for linux-64 (up to 1.1), not for linux-aarch64: {remedy}")]);
 
     let (_, hints) = said(&world, &["late >=2"]).await;
-    let exists = "`late >=2` exists for linux-64 (up to 2.0), not for linux-aarch64 (up to 1.0)";
+    let exists = "`late >=2` exists for linux-64 (up to 2.1), not for linux-aarch64 (up to 1.0)";
+    assert_eq!(hints, [format!("{exists}: {}", remedy.replace("half", "late"))]);
+
+    let (_, hints) = said(&world, &["late=*=cuda*"]).await;
+    let exists = "`late * cuda*` exists for linux-64 (up to 2.1), not for linux-aarch64 (up to 1.0)";
     assert_eq!(hints, [format!("{exists}: {}", remedy.replace("half", "late"))]);
 
     let (message, hints) = said(&world, &["wrapper"]).await;
