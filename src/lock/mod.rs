@@ -25,6 +25,7 @@ pub mod outdated;
 mod pip;
 mod pixi;
 mod preferred;
+mod reachable;
 mod read;
 mod read_fast;
 mod record;

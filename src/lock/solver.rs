@@ -9,6 +9,7 @@ use rattler_solve::{CancellationToken, ChannelPriority, SolveError, SolveStrateg
 use url::Url;
 
 use super::favour::Picks;
+use super::reachable::reachable;
 use crate::channel::Records;
 
 /// What is the same each time the solver is asked.
@@ -48,16 +49,21 @@ impl Drop for CancelOnDrop {
 impl Question {
     /// The solver's answer, one record a name. It depends on the records and the wish alone.
     pub fn solve(&self, wish: &Wish<'_>) -> Result<Picks, SolveError> {
+        let specs: Vec<MatchSpec> = wish.also.iter().chain(&self.specs).cloned().collect();
+        let pins = first_of_each(wish.pins);
+        let all = self.records.iter().map(|data| data.iter().collect()).collect();
+        // Where more is asked than the specs it is for the explanation, which is to tell of all versions.
+        let records = if wish.also.is_empty() { reachable(all, &specs, &pins) } else { all };
         let task = SolverTask {
-            pinned_packages: first_of_each(wish.pins),
+            pinned_packages: pins,
             locked_packages: first_of_each(wish.favours),
             virtual_packages: self.virtual_packages.clone(),
-            specs: wish.also.iter().chain(&self.specs).cloned().collect(),
+            specs,
             channel_priority: ChannelPriority::Strict,
             strategy: SolveStrategy::Highest,
             excluded_candidates: self.excluded.clone(),
             cancellation_token: Some(self.cancel.clone()),
-            ..self.records.iter().map(|data| data.iter()).collect()
+            ..records.into_iter().collect()
         };
         let records = Solver.solve(task)?.records.into_iter();
         Ok(records.map(|record| (record.package_record.name.clone(), Arc::new(record))).collect())
