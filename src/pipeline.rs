@@ -4,25 +4,26 @@
 //! one stage for one image and leaves on disk what the next one reads, so that `esker lock`, `esker build` and
 //! `esker verify` one after another do what `esker make` does.
 
+mod locking;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rattler_conda_types::Subdir;
 use serde::{Deserialize, Serialize};
 
 use crate::build::base::{self, BaseImage, BaseRequest};
 use crate::build::pins::{self, Pins};
 use crate::build::{Built, native};
-use crate::lock::diff::LockDiff;
-use crate::lock::outdated::Outdated;
-use crate::lock::{self, HeldBack, Lock, LockSpec, Relock, Relocked, Stale};
+use crate::lock::{self, Stale};
 use crate::oci::{self, Compression, Digest, InUse, Layout, Platform, canonical_json, layout};
 use crate::progress::Progress;
-use crate::project::{self, BaseReference, BaseSource, Cutoff, ImageSpec, Project, RelockPolicy};
+use crate::project::{self, BaseReference, BaseSource, ImageSpec, Project};
 use crate::settings::Settings;
 use crate::verify::{self, Report, RuntimeKind, Selection, Verification};
 use crate::{channel, registry, render};
+
+pub use locking::{LockChoice, Locked};
 
 /// One run of esker on one project.
 pub struct Session<'a> {
@@ -126,39 +127,6 @@ fn first(reasons: &[Stale]) -> String {
     }
 }
 
-/// What `lock` did for one image.
-#[derive(Debug, Serialize)]
-pub struct Locked {
-    /// The image.
-    pub image: String,
-    /// Files that were written; none where the lock still held.
-    pub written: Vec<PathBuf>,
-    /// Number of packages by subdir.
-    pub packages: BTreeMap<String, usize>,
-    /// What changed in the lock there was; `None` if there was none.
-    pub changes: Option<LockDiff>,
-    /// What was to be updated and is not the newest that the environment allows.
-    pub held: Vec<HeldBack>,
-    /// Seconds it took.
-    #[serde(serialize_with = "as_seconds")]
-    pub seconds: Duration,
-}
-
-/// How to lock. The default makes only locks that do not hold any more.
-#[derive(Clone, Debug, Default)]
-pub struct LockChoice {
-    /// Lock anew, also where the lock holds, as this says or as the project does.
-    pub anew: Option<Option<RelockPolicy>>,
-    /// Packages to bring to their newest versions.
-    pub update: Vec<String>,
-    /// Whether all that those depend on may move with them.
-    pub recursive: bool,
-    /// Whether another build of the same version is reason enough to move.
-    pub rebuilds: bool,
-    /// What was published later does not count, instead of the project's `min-age`.
-    pub cutoff: Option<Cutoff>,
-}
-
 /// How to build.
 #[derive(Clone, Debug)]
 pub struct BuildChoice<'a> {
@@ -197,13 +165,6 @@ struct Stamp {
     /// Of `packages.txt`, which whoever changes it afterwards gets written again.
     packages: Digest,
     report: Report,
-}
-
-impl LockChoice {
-    /// Whether a package that is to be updated is locked or asked for there.
-    pub fn concerns(&self, spec: &LockSpec, lock: &Lock) -> bool {
-        self.update.iter().any(|name| spec.asks_for(name) || lock.packages.iter().any(|package| package.name == *name))
-    }
 }
 
 impl<'a> Session<'a> {
@@ -245,86 +206,6 @@ impl<'a> Session<'a> {
         }
         mirrors.iter().for_each(|mirror| variables.mirror(mirror, &value_of));
         Ok(variables)
-    }
-
-    /// Brings the lock of `image` up to date. Where it holds and `choice` asks for nothing, it is left alone.
-    ///
-    /// # Errors
-    /// When there is no solution, or a channel cannot be had.
-    pub async fn lock(&self, image: &ImageSpec, choice: &LockChoice) -> Result<Locked, Error> {
-        let start = Instant::now();
-        let spec = LockSpec::of(image)?;
-        let existing = self.existing_lock(image)?;
-        let holds = existing.as_ref().is_some_and(|lock| lock::holds(&spec, lock).is_empty());
-        let asked = choice.anew.is_some() || existing.as_ref().is_some_and(|lock| choice.concerns(&spec, lock));
-        let (lock, changes, held) = match existing {
-            Some(lock) if holds && !asked => (lock, Some(LockDiff::default()), Vec::new()),
-            existing => {
-                let other_format = if existing.is_none() { self.preferred(image)? } else { None };
-                let before = existing.as_ref().or(other_format.as_ref());
-                let Relocked { lock, held } = self.relock(image, &spec, before, choice).await?;
-                let changes = before.map(|before| LockDiff::between(before, &lock));
-                (lock, changes, held)
-            }
-        };
-        let written = lock.write(image)?;
-        let packages = lock.subdirs.iter().map(|s| (s.to_string(), lock.packages_for(*s).count())).collect();
-        let written = written.iter().map(|path| self.relative(path)).collect();
-        Ok(Locked { image: image.name.clone(), written, packages, changes, held, seconds: start.elapsed() })
-    }
-
-    async fn relock(
-        &self,
-        image: &ImageSpec,
-        spec: &LockSpec,
-        existing: Option<&Lock>,
-        choice: &LockChoice,
-    ) -> Result<Relocked, Error> {
-        let relocking = &image.relocking;
-        let parent = image.parent.as_ref().filter(|_| relocking.prefer_parent);
-        let parent = parent.and_then(|parent| self.project.images.get(parent));
-        let like = parent.map(|parent| self.existing_lock(parent)).transpose()?.flatten();
-        let min_age = relocking.min_age.map(|age| Cutoff::of_age(age, self.settings.now));
-        let how = Relock {
-            existing,
-            like: like.as_ref(),
-            // A lock that merely does not hold any more asks for nobody's news.
-            policy: choice.anew.map_or(RelockPolicy::Minimal, |policy| policy.unwrap_or(relocking.policy)),
-            rebuilds: choice.rebuilds,
-            update: &choice.update,
-            recursive: choice.recursive,
-            refresh: &relocking.refresh,
-            cutoff: choice.cutoff.or(min_age),
-            cutoff_exempt: &relocking.min_age_exempt,
-        };
-        Ok(lock::relock(spec, &how, &self.channels(image)?, self.progress).await?)
-    }
-
-    /// What an image without `conda-lock.yml` has locked in other formats, for a solve to prefer.
-    fn preferred(&self, image: &ImageSpec) -> Result<Option<Lock>, Error> {
-        let Some(preferred) = Lock::preferred(&image.folder, &image.subdirs)? else { return Ok(None) };
-        let files: Vec<_> = preferred.files.iter().map(|path| format!("`{}`", self.relative(path).display())).collect();
-        self.progress.note(&format!("`{}` is locked as near as can be to {}", image.name, files.join(", ")));
-        Ok(Some(preferred.lock))
-    }
-
-    /// `lock` of `image` as a `pixi.lock`, for `subdirs`.
-    ///
-    /// # Errors
-    /// When a channel cannot be had, or no longer has what is locked.
-    pub async fn pixi_lock(&self, image: &ImageSpec, lock: &Lock, subdirs: &[Subdir]) -> Result<String, Error> {
-        Ok(lock.pixi_lock(subdirs, &LockSpec::of(image)?, &self.channels(image)?).await?)
-    }
-
-    /// The requested packages of `image`, or `every` locked one, of which its channels have a newer version; `None` if
-    /// it is not locked.
-    ///
-    /// # Errors
-    /// When the lock cannot be read, or a channel not be had.
-    pub async fn outdated(&self, image: &ImageSpec, every: bool) -> Result<Option<Vec<Outdated>>, Error> {
-        let Some(lock) = self.existing_lock(image)? else { return Ok(None) };
-        let spec = LockSpec::of(image)?;
-        Ok(Some(lock::outdated::outdated(&spec, &lock, &self.channels(image)?, every).await?))
     }
 
     /// Builds `image` from its lock into the layout of `choice`.
@@ -448,35 +329,6 @@ impl<'a> Session<'a> {
         self.project.state_dir().join("verified").join(format!("{}.json", image.name))
     }
 
-    /// The lock of `image` if it satisfies its environment. Uses no network.
-    ///
-    /// # Errors
-    /// [`Error::Stale`] when it does not, [`Error::NotLocked`] when there is none.
-    pub fn current_lock(&self, image: &ImageSpec) -> Result<Lock, Error> {
-        let spec = LockSpec::of(image)?;
-        let lock = self.some_lock(image)?;
-        let reasons = lock::holds(&spec, &lock);
-        if reasons.is_empty() { Ok(lock) } else { Err(Error::Stale { image: image.name.clone(), reasons }) }
-    }
-
-    /// All that [`lock`](Self::lock) would have to do something about: inputs that do not hold, explicit locks that are
-    /// missing or were changed. Uses no network.
-    ///
-    /// # Errors
-    /// [`Error::NotLocked`] when there is no lock, others when it cannot be read.
-    pub fn check(&self, image: &ImageSpec) -> Result<Vec<Stale>, Error> {
-        let spec = LockSpec::of(image)?;
-        let lock = self.some_lock(image)?;
-        let mut stale = lock::holds(&spec, &lock);
-        stale.extend(lock.stale_explicit(image)?);
-        Ok(stale)
-    }
-
-    fn some_lock(&self, image: &ImageSpec) -> Result<Lock, Error> {
-        let none = || Error::NotLocked { image: image.name.clone(), path: self.relative(&image.lock_path()) };
-        self.existing_lock(image)?.ok_or_else(none)
-    }
-
     /// The image whose environment is the root prefix of `image`; `None` for that image itself.
     pub fn root_of(&self, image: &ImageSpec) -> Option<&'a ImageSpec> {
         self.root_image().filter(|root| root.name != image.name)
@@ -499,14 +351,6 @@ impl<'a> Session<'a> {
 
     fn is_root(&self, image: &ImageSpec) -> bool {
         self.project.root_image.as_ref() == Some(&image.name)
-    }
-
-    /// The lock of `image`, whether or not it satisfies its environment; `None` if there is none.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn existing_lock(&self, image: &ImageSpec) -> Result<Option<Lock>, Error> {
-        Ok(Lock::read(&image.lock_path())?)
     }
 
     fn platforms(&self, image: &ImageSpec, asked: &[Platform]) -> Result<Vec<Platform>, Error> {

@@ -10,8 +10,8 @@ use crate::project::MergedSpec;
 const MAIN: &str = "main";
 
 /// `packages`, one entry each, with the categories that `spec` gives them, an entry each.
-pub(super) fn categorised(packages: Vec<LockedPackage>, spec: &SubdirSpec) -> Vec<LockedPackage> {
-    let of = |manager, roots| Categories::new(&packages, manager, roots);
+pub(super) fn categorised(packages: &[LockedPackage], spec: &SubdirSpec) -> Vec<LockedPackage> {
+    let of = |manager, roots| Categories::new(packages, manager, roots);
     let (conda, pip) = (of(Manager::Conda, &spec.conda), of(Manager::Pip, &spec.pip));
     let entries = packages.iter().flat_map(|package| {
         let categories = match package.manager {

@@ -138,7 +138,7 @@ impl SubdirSolve<'_> {
             Ok(pip) => packages.extend(pip),
             Err(explanation) => return Ok(Outcome::Unsolvable(explanation)),
         }
-        let packages = categorised(packages, self.spec);
+        let packages = categorised(&packages, self.spec);
         Ok(Outcome::Solved { packages, held })
     }
 
