@@ -127,7 +127,7 @@ impl Past<'_> {
             return Ok(BTreeSet::new());
         }
         let lock = if Lock::is_explicit(text) {
-            let about = |line: &&str| line.starts_with('#') || line.contains(self.package);
+            let about = |line: &&str| line.starts_with(['#', '@']) || line.contains(self.package);
             let lines: Vec<&str> = text.lines().filter(about).collect();
             Lock::parse_explicit(path, &lines.join("\n"))?
         } else {
