@@ -292,3 +292,35 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_driver_that_the_machines_lack_moves_nothing_that_nobody_asked_for() {
+    let sandbox = Sandbox::new();
+    sandbox.environment("tiny", &["a"]);
+    let old = || package("a 1 cpu_0");
+    let new = || package("a 1 gpu_1").constrains("__cuda >=99");
+    // As another solver would have locked it.
+    sandbox.channel(&TinyChannel::new().package(package("a 1 gpu_1")));
+    sandbox.ok(&["lock"]);
+    drop(fs_err::remove_dir_all(sandbox.path("cache")));
+    sandbox.channel(&TinyChannel::new().package(old()).package(new()).package(package("b 1")));
+    let lock = sandbox.read("project/tiny/conda-lock.yml");
+    let text = fs_err::read_to_string(sandbox.path("channel/noarch/repodata.json")).unwrap();
+    let repodata: Value = serde_json::from_str(&text).unwrap();
+    let record = &repodata["packages.conda"]["a-1-gpu_1.conda"];
+    let renewed: String = lock
+        .lines()
+        .map(|line| match line.trim_start().split_once(": ") {
+            Some((key @ ("md5" | "sha256"), _)) => format!("    {key}: {}\n", record[key].as_str().unwrap()),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    sandbox.write("project/tiny/conda-lock.yml", renewed.as_bytes());
+    sandbox.environment("tiny", &["a", "b"]);
+    let ran = sandbox.ok(&["lock"]);
+    has(&sandbox, &["a 1 gpu_1", "b 1"]);
+    assert!(ran.stderr.contains("`a 1` stays on linux-64, though it constrains `__cuda >=99`"), "{}", ran.stderr);
+    let ran = sandbox.ok(&["lock", "--update", "a"]);
+    has(&sandbox, &["a 1 cpu_0", "b 1"]);
+    assert!(!ran.stderr.contains("stays"), "{}", ran.stderr);
+}

@@ -12,6 +12,7 @@ mod conda_lock_yaml;
 mod conflict;
 mod content_hash;
 pub mod diff;
+mod driver;
 mod error;
 mod explain;
 mod explicit;

@@ -9,6 +9,7 @@ use rattler_solve::{CancellationToken, SolveError};
 use url::Url;
 
 use super::categories::categorised;
+use super::driver::{Tolerated, tolerated};
 use super::explain::Explanation;
 use super::favour::{Live, Picks};
 use super::holds::satisfies;
@@ -202,7 +203,8 @@ impl SubdirSolve<'_> {
         };
         let live = Live::new(&records, &question.specs);
         let of_lock = |lock: Option<&Lock>| lock.map(|lock| live.locked(lock, self.spec.subdir)).transpose();
-        let locked = of_lock(self.how.existing)?.unwrap_or_default();
+        let mut locked = of_lock(self.how.existing)?.unwrap_or_default();
+        let tolerated = tolerated(&mut locked.picks, &question.virtual_packages);
         for gone in &locked.gone {
             self.progress.note(&format!("`{gone}` is no longer offered for {}", self.spec.subdir));
         }
@@ -223,10 +225,27 @@ impl SubdirSolve<'_> {
             Ok((validated(&moved.picks), moved))
         };
         match tokio::task::spawn_blocking(run).await.map_err(|panic| self.solver_error(panic.to_string()))? {
-            Ok((Ok(()), moved)) => Ok(Ok(moved)),
+            Ok((Ok(()), moved)) => {
+                self.tell_tolerated(&tolerated, &moved.picks);
+                Ok(Ok(moved))
+            }
             Ok((Err(reason), _)) => Err(self.solver_error(reason)),
             Err(SolveError::Unsolvable(reasons)) => Ok(Err(reasons.join("\n"))),
             Err(error) => Err(self.solver_error(error.to_string())),
+        }
+    }
+
+    fn tell_tolerated(&self, tolerated: &[Tolerated], picks: &Picks) {
+        for Tolerated { record, constraints } in tolerated {
+            let package = &record.package_record;
+            if picks.get(&package.name).is_some_and(|pick| pick.url == record.url) {
+                let (name, version) = (package.name.as_normalized(), &package.version);
+                self.progress.warning(&format!(
+                    "`{name} {version}` stays on {}, though it constrains `{}`, which `virtual-packages.yml` does not promise",
+                    self.spec.subdir,
+                    constraints.join("`, `")
+                ));
+            }
         }
     }
 
