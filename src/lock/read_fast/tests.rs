@@ -7,9 +7,6 @@ use rayon::prelude::*;
 
 use super::*;
 
-#[path = "../../../tests/common/skip.rs"]
-mod skip;
-
 fn package(name: &str, version: &str, subdir: Subdir, dependencies: &[(&str, &str)]) -> LockedPackage {
     let text = |(name, version): &(&str, &str)| ((*name).to_owned(), (*version).to_owned());
     LockedPackage {
@@ -75,7 +72,7 @@ fn every_case_is_read_without_yaml_and_means_the_same() {
     let locks = walkdir::WalkDir::new(cases).into_iter().flatten().map(walkdir::DirEntry::into_path);
     let locks: Vec<PathBuf> = locks.filter(|path| path.ends_with("conda-lock.yml")).collect();
     if locks.is_empty() {
-        skip::skipped("there are no cases");
+        crate::skip::skipped("there are no cases");
     }
     locks.par_iter().for_each(|path| {
         let text = fs_err::read_to_string(path).unwrap();
