@@ -25,6 +25,7 @@ mod outcome;
 pub mod outdated;
 mod pip;
 mod pixi;
+mod possible;
 mod preferred;
 mod reachable;
 mod read;

@@ -9,6 +9,7 @@ use rattler_solve::{CancellationToken, ChannelPriority, SolveError, SolveStrateg
 use url::Url;
 
 use super::favour::Picks;
+use super::possible::possible;
 use super::reachable::reachable;
 use crate::channel::Records;
 
@@ -51,14 +52,33 @@ impl Question {
     pub fn solve(&self, wish: &Wish<'_>) -> Result<Picks, SolveError> {
         let specs: Vec<MatchSpec> = wish.also.iter().chain(&self.specs).cloned().collect();
         let pins = first_of_each(wish.pins);
-        let all = self.records.iter().map(|data| data.iter().collect()).collect();
-        // Where more is asked than the specs it is for the explanation, which is to tell of all versions.
-        let records = if wish.also.is_empty() { reachable(all, &specs, &pins) } else { all };
+        let all = || -> Vec<Vec<&RepoDataRecord>> { self.records.iter().map(|data| data.iter().collect()).collect() };
+        if pins.is_empty() {
+            let few = possible(all(), &specs, &self.virtual_packages);
+            match self.ask(few, &specs, &pins, wish) {
+                // An explanation is to tell of all there is.
+                Err(SolveError::Unsolvable(_)) => {}
+                other => return other,
+            }
+        } else if wish.also.is_empty() {
+            // Nobody is told why not everything can stay.
+            return self.ask(reachable(all(), &specs, &pins), &specs, &pins, wish);
+        }
+        self.ask(all(), &specs, &pins, wish)
+    }
+
+    fn ask(
+        &self,
+        records: Vec<Vec<&RepoDataRecord>>,
+        specs: &[MatchSpec],
+        pins: &[&RepoDataRecord],
+        wish: &Wish<'_>,
+    ) -> Result<Picks, SolveError> {
         let task = SolverTask {
-            pinned_packages: pins,
+            pinned_packages: pins.to_vec(),
             locked_packages: first_of_each(wish.favours),
             virtual_packages: self.virtual_packages.clone(),
-            specs,
+            specs: specs.to_vec(),
             channel_priority: ChannelPriority::Strict,
             strategy: SolveStrategy::Highest,
             excluded_candidates: self.excluded.clone(),

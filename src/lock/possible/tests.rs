@@ -1,0 +1,124 @@
+use proptest::prelude::*;
+use rattler_conda_types::package::{BuildString, CondaArchiveIdentifier, DistArchiveIdentifier};
+use rattler_conda_types::{PackageName, PackageRecord, Version};
+use rattler_solve::resolvo::Solver;
+use rattler_solve::{SolverImpl, SolverTask};
+
+use super::*;
+
+fn record(name: &str, version: &str, depends: &[String]) -> RepoDataRecord {
+    let file_name = format!("{name}-{version}-h_0.conda");
+    let mut package = PackageRecord::new(
+        name.parse::<PackageName>().unwrap(),
+        version.parse::<Version>().unwrap(),
+        "h_0".parse::<BuildString>().unwrap(),
+    );
+    package.depends = depends.to_vec();
+    RepoDataRecord {
+        package_record: package,
+        identifier: DistArchiveIdentifier::from(file_name.parse::<CondaArchiveIdentifier>().unwrap()),
+        url: format!("https://host/{file_name}").parse().unwrap(),
+        channel: Some("https://host/".into()),
+    }
+}
+
+fn spec(text: &str) -> MatchSpec {
+    MatchSpec::from_str(text, ParseStrictness::Lenient).unwrap()
+}
+
+fn glibc() -> Vec<GenericVirtualPackage> {
+    let package = GenericVirtualPackage {
+        name: "__glibc".parse().unwrap(),
+        version: "2.28".parse().unwrap(),
+        build_string: "0".parse().unwrap(),
+    };
+    vec![package]
+}
+
+fn stays(records: &[RepoDataRecord], specs: &[&str]) -> String {
+    let specs: Vec<MatchSpec> = specs.iter().map(|text| spec(text)).collect();
+    let kept = possible(vec![records.iter().collect()], &specs, &glibc());
+    let text = |record: &&RepoDataRecord| {
+        format!("{}{}", record.package_record.name.as_normalized(), record.package_record.version)
+    };
+    kept.iter().flatten().map(text).collect::<Vec<_>>().join(" ")
+}
+
+fn records(lines: &[(&str, &str, &[&str])]) -> Vec<RepoDataRecord> {
+    let owned = |depends: &[&str]| depends.iter().map(|depend| (*depend).to_owned()).collect::<Vec<_>>();
+    lines.iter().map(|(name, version, depends)| record(name, version, &owned(depends))).collect()
+}
+
+#[test]
+fn what_needs_another_python_or_nothing_there_is_goes() {
+    let records = records(&[
+        ("python", "3.11", &[]),
+        ("python", "3.12", &[]),
+        ("abi", "3.11", &["python 3.11.*"]),
+        ("abi", "3.12", &["python 3.12.*"]),
+        ("a", "1", &["abi 3.11.*"]),
+        ("a", "2", &["abi 3.12.*", "__glibc >=2.17"]),
+        ("a", "3", &["abi 3.12.*", "__glibc >=2.34"]),
+        ("a", "4", &["abi 3.12.*", "__cuda"]),
+        ("a", "5", &["abi 3.12.*", "nowhere"]),
+    ]);
+    assert_eq!(stays(&records, &["python=3.12", "a"]), "python3.12 abi3.12 a2");
+    assert_eq!(stays(&records, &["a"]), "python3.11 python3.12 abi3.11 abi3.12 a1 a2");
+}
+
+#[test]
+fn what_all_require_leaves_no_room_for_the_rest() {
+    let records = records(&[
+        ("meta", "1", &["b 1.*"]),
+        ("meta", "2", &["b >=2,<4"]),
+        ("b", "1", &["c <2"]),
+        ("b", "3", &["c <3"]),
+        ("b", "4", &["c"]),
+        ("c", "1", &[]),
+        ("c", "2", &[]),
+        ("c", "3", &[]),
+    ]);
+    assert_eq!(stays(&records, &["meta"]), "meta1 meta2 b1 b3 c1 c2");
+    assert_eq!(stays(&records, &["meta >1"]), "meta2 b3 c1 c2");
+}
+
+#[test]
+fn where_channels_decide_nothing_is_judged() {
+    let mut records = records(&[("a", "1", &[]), ("a", "2", &[]), ("b", "1", &["a >=2"]), ("b", "2", &["a >=3"])]);
+    records[1].channel = Some("https://other/".into());
+    assert_eq!(stays(&records, &["b", "a <2"]), "a1 a2 b1");
+}
+
+fn solved(lists: Vec<Vec<&RepoDataRecord>>, specs: &[MatchSpec]) -> bool {
+    let task = SolverTask { specs: specs.to_vec(), virtual_packages: glibc(), ..lists.into_iter().collect() };
+    Solver.solve(task).is_ok()
+}
+
+const VERSIONS: [&str; 6] = ["", ">=2", "<2", "1.*", "!=2", ">=3"];
+
+fn line() -> impl Strategy<Value = String> {
+    (0..6_u8, prop::sample::select(VERSIONS.to_vec())).prop_map(|(name, version)| format!("p{name} {version}"))
+}
+
+proptest! {
+    #[test]
+    fn nothing_goes_that_an_answer_could_have(
+        lines in prop::collection::vec((0..6_u8, 1..4_u8, prop::collection::vec(line(), 0..3)), 6..20),
+        asked in prop::collection::vec(line(), 1..4),
+    ) {
+        let mut seen = HashSet::new();
+        let lines = lines.iter().filter(|(name, version, _)| seen.insert((*name, *version)));
+        let records: Vec<RepoDataRecord> =
+            lines.map(|(name, version, depends)| record(&format!("p{name}"), &version.to_string(), depends)).collect();
+        let specs: Vec<MatchSpec> = asked.iter().map(|line| spec(line)).collect();
+        let all = || vec![records.iter().collect::<Vec<_>>()];
+        let kept = possible(all(), &specs, &glibc());
+        prop_assert_eq!(solved(all(), &specs), solved(kept.clone(), &specs));
+        for gone in records.iter().filter(|record| !kept[0].iter().any(|kept| kept.url == record.url)) {
+            let package = &gone.package_record;
+            let mut with_it = specs.clone();
+            with_it.push(spec(&format!("{} =={}", package.name.as_normalized(), package.version)));
+            prop_assert!(!solved(all(), &with_it), "{}", gone.url);
+        }
+    }
+}
