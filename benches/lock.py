@@ -224,7 +224,8 @@ def choices(arguments):
         return [("pangeo-notebook", count, False) for count in (1, 2)]
     images = [("base-notebook", 1), ("base-notebook", 2), ("base-notebook", 4)]
     images += [("pangeo-notebook", 1), ("pangeo-notebook", 2), ("pangeo-notebook", 4), ("ml-notebook", 1)]
-    return [(image, count, cold) for image, count in images for cold in (True, False)]
+    chosen = arguments.image or list(PARENTS)
+    return [(image, count, cold) for image, count in images if image in chosen for cold in (True, False)]
 
 
 def main():
@@ -234,6 +235,7 @@ def main():
     parser.add_argument("--snapshot", default=shared / "conda-forge-snapshot", type=Path, help="SUBDIR/repodata.json.zst of a channel")
     parser.add_argument("--runs", default=5, type=int, help="runs a figure (5)")
     parser.add_argument("--quick", action="store_true", help="pangeo-notebook with a warm cache only")
+    parser.add_argument("--image", action="append", choices=list(PARENTS), help="images to solve without a lock; all")
     parser.add_argument("--million", action="store_true", help="with nine older records for each of the snapshot's")
     parser.add_argument("--form", action="append", choices=["plain", "sharded"], help="plain or sharded repodata; both")
     parser.add_argument("--serve", action="store_true", help="only make and serve the channels, to try things by hand")

@@ -7,7 +7,7 @@ import asyncio
 import json
 import sys
 
-from rattler import Gateway, GenericVirtualPackage, PackageName, Version, solve
+from rattler import Gateway, GenericVirtualPackage, MatchSpec, PackageName, Version, solve
 from rattler.package import BuildString
 
 
@@ -16,7 +16,7 @@ async def main(request):
     solutions = [
         solve(
             sources=[request["channel"]],
-            specs=request["specs"],
+            specs=[MatchSpec(spec, strict=False) for spec in request["specs"]],
             gateway=gateway,
             platforms=[subdir, "noarch"],
             virtual_packages=[

@@ -9,6 +9,8 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use esker::apt::{self, AptLock};
+use esker::build::debian;
 use esker::channel::{self, Client};
 use esker::lock::{self, Lock, LockSpec};
 use esker::progress::Silent;
@@ -19,7 +21,7 @@ use tokio::runtime::Runtime;
 pub type Parser = fn(&[u8]);
 
 /// All of them; each has a target and a folder of `tests/corpus` of its name.
-pub const ALL: [(&str, Parser); 8] = [
+pub const ALL: [(&str, Parser); 11] = [
     ("environment", environment),
     ("project", project),
     ("virtual_packages", virtual_packages),
@@ -28,6 +30,9 @@ pub const ALL: [(&str, Parser); 8] = [
     ("explicit_lock", explicit_lock),
     ("repodata", repodata),
     ("netrc", netrc),
+    ("apt_lock", apt_lock),
+    ("debian_control", debian_control),
+    ("maintainer_script", maintainer_script),
 ];
 
 const ENVIRONMENT: &str = "channels: [conda-forge]\ndependencies: [a]\n";
@@ -188,6 +193,42 @@ fn check_lock(lock: &Lock) {
     for stale in lock::holds(request(), lock) {
         assert!(!stale.to_string().is_empty());
     }
+}
+
+/// `apt-lock.yml`, and written again.
+pub fn apt_lock(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match AptLock::parse(text, Path::new("apt-lock.yml")) {
+        Ok(lock) => {
+            let again = AptLock::parse(&lock.text(), Path::new("apt-lock.yml"));
+            assert_eq!(again.expect("what was written is read"), lock);
+        }
+        Err(error) => assert_named(&error, "apt-lock.yml"),
+    }
+}
+
+/// `Packages`, `status` and the like: paragraphs, what they say of other packages, versions and their order.
+pub fn debian_control(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let mut versions = Vec::new();
+    for paragraph in apt::control::paragraphs(&text).map(apt::control::Paragraph::parse) {
+        for (_, value) in paragraph.fields() {
+            versions.extend(value.parse::<apt::version::Version>());
+            for relation in apt::relation::list(value).unwrap_or_default() {
+                let again = apt::relation::Relation::parse(&relation.to_string());
+                assert_eq!(again.expect("what was written is read"), relation);
+            }
+        }
+    }
+    for pair in versions.windows(2) {
+        assert_eq!(pair[0].cmp(&pair[1]), pair[1].cmp(&pair[0]).reverse());
+    }
+    drop(apt::installed_digest(&text));
+}
+
+/// A maintainer script, which is read and never run.
+pub fn maintainer_script(data: &[u8]) {
+    drop(debian::shell::parse(&String::from_utf8_lossy(data)));
 }
 
 fn assert_named(error: &dyn std::error::Error, file: &str) {

@@ -8,7 +8,9 @@
 //! Each arrow is one function that takes the previous value by reference and returns a new one. The direction of
 //! imports is **`cli` → stages → values**; see `ARCHITECTURE.md` for the map.
 
+pub mod apt;
 pub mod build;
+pub mod cache;
 pub mod channel;
 pub mod cli;
 pub mod docker;
@@ -22,6 +24,7 @@ pub mod project;
 pub mod registry;
 pub mod render;
 pub mod settings;
+pub mod supply;
 pub mod verify;
 
 /// What tests of the library and those in `tests/` say alike when they cannot run.

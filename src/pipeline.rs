@@ -4,25 +4,37 @@
 //! one stage for one image and leaves on disk what the next one reads, so that `esker lock`, `esker build` and
 //! `esker verify` one after another do what `esker make` does.
 
+mod debian;
+mod layers;
 mod locking;
+pub mod rebuild;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use oci_spec::distribution::Reference;
 use serde::{Deserialize, Serialize};
 
+use crate::apt;
 use crate::build::base::{self, BaseImage, BaseRequest};
+use crate::build::debian::DebianRequest;
+use crate::build::onto::Onto;
 use crate::build::pins::{self, Pins};
+use crate::build::target::Target;
 use crate::build::{Built, native};
+use crate::cache::{self, Cache, Rule};
 use crate::lock::{self, Stale};
 use crate::oci::{self, Compression, Digest, InUse, Layout, Platform, canonical_json, layout};
 use crate::progress::Progress;
-use crate::project::{self, BaseReference, BaseSource, ImageSpec, Project};
+use crate::project::{self, BaseReference, BaseSource, ImageSpec, Mirror, Project};
+use crate::registry::Pushed;
 use crate::settings::Settings;
 use crate::verify::{self, Report, RuntimeKind, Selection, Verification};
 use crate::{channel, registry, render};
 
+pub use debian::AptStale;
 pub use locking::{LockChoice, Locked};
 
 /// One run of esker on one project.
@@ -31,10 +43,12 @@ pub struct Session<'a> {
     pub settings: &'a Settings,
     /// The project.
     pub project: &'a Project,
-    /// Fetches base images.
+    /// Fetches base images, and pushes.
     pub registry: registry::Client,
     /// Where to report.
     pub progress: &'a dyn Progress,
+    /// Ways to channels: images that reach them alike share one, and what it knows of repodata.
+    clients: Mutex<Vec<(Vec<Mirror>, channel::Variables, channel::Client)>>,
 }
 
 /// What stops a sequence of stages.
@@ -44,9 +58,13 @@ pub enum Error {
     #[error(transparent)]
     Project(#[from] project::Error),
     #[error(transparent)]
+    Cache(#[from] cache::Error),
+    #[error(transparent)]
     Channel(#[from] channel::Error),
     #[error(transparent)]
     Lock(#[from] lock::Error),
+    #[error(transparent)]
+    Debian(#[from] apt::Error),
     #[error(transparent)]
     Base(#[from] base::Error),
     #[error(transparent)]
@@ -59,6 +77,8 @@ pub enum Error {
     Verify(#[from] verify::Error),
     #[error(transparent)]
     Layout(#[from] oci::Error),
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
     /// There is no lock.
     #[error("`{image}` is not locked: there is no `{}`", path.display())]
     NotLocked {
@@ -93,8 +113,16 @@ pub enum Error {
         /// The platform.
         platform: Platform,
     },
-    /// `apt.txt` has packages, and the engine cannot install them.
-    #[error("`{image}` wants Debian packages that the native engine cannot install: {}", packages.join(", "))]
+    /// `apt.txt` is not what `apt-lock.yml` was made for.
+    #[error("the Debian packages of `{image}` are not locked as `apt.txt` asks: {}", describe(stale))]
+    AptStale {
+        /// The image.
+        image: String,
+        /// What differs.
+        stale: AptStale,
+    },
+    /// `apt.txt` has packages, and the project has none installed.
+    #[error("`{image}` wants Debian packages, which `apt: refuse` refuses: {}", packages.join(", "))]
     Apt {
         /// The image.
         image: String,
@@ -118,6 +146,12 @@ fn list<T: ToString>(items: &[T]) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
 
+fn describe(stale: &AptStale) -> String {
+    let wanted = stale.wanted.iter().map(|one| format!("{one} is missing"));
+    let locked = stale.locked.iter().map(|one| format!("{one} is not asked for"));
+    wanted.chain(locked).collect::<Vec<_>>().join(", ")
+}
+
 /// The first of `reasons`; all of them are for `esker lock --check`.
 fn first(reasons: &[Stale]) -> String {
     match reasons {
@@ -138,6 +172,10 @@ pub struct BuildChoice<'a> {
     pub update_base: bool,
     /// Compression of layers.
     pub compression: Compression,
+    /// The image to lay this one on, and after how many updates to make it as a whole.
+    pub onto: Option<(&'a BaseReference, u32)>,
+    /// Put SBOMs and provenance beside the image, if its settings do not say otherwise.
+    pub sbom: bool,
     /// Where the layout goes.
     pub layout: &'a Path,
 }
@@ -175,24 +213,33 @@ impl<'a> Session<'a> {
     pub fn open(settings: &'a Settings, project: &'a Project, progress: &'a dyn Progress) -> Result<Self, Error> {
         let registry = registry::Client::new(registry::Options {
             auth_files: settings.credentials.registry_auth_files.clone(),
+            insecure: settings.plain_http.clone(),
             ..registry::Options::default()
         });
-        Ok(Self { settings, project, registry, progress })
+        Ok(Self { settings, project, registry, progress, clients: Mutex::default() })
     }
 
     /// Fetches repodata and packages for `image`: through the mirrors of the command line, the image, the project.
     fn channels(&self, image: &ImageSpec) -> Result<channel::Client, Error> {
         let mirrors: Vec<_> = self.settings.mirrors.iter().chain(&image.mirrors).cloned().collect();
-        Ok(channel::Client::new(channel::Options {
+        let variables = self.variables(image, &mirrors)?;
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = clients.iter().find(|(theirs, values, _)| (theirs, values) == (&mirrors, &variables));
+        if let Some((.., client)) = known {
+            return Ok(client.clone());
+        }
+        let client = channel::Client::new(channel::Options {
             cache_dir: self.settings.cache_dir.clone(),
-            variables: self.variables(image, &mirrors)?,
-            mirrors,
+            variables: variables.clone(),
+            mirrors: mirrors.clone(),
             offline: self.settings.offline,
             jobs: self.settings.jobs,
             auth_file: self.settings.credentials.channel_auth_file.clone(),
             netrc: self.settings.credentials.netrc.clone(),
             uv: self.settings.uv.clone(),
-        })?)
+        })?;
+        clients.push((mirrors, variables, client.clone()));
+        Ok(client)
     }
 
     /// The variables in the URLs of `mirrors` and of the channels of `image`, and of the image whose root prefix it has.
@@ -213,36 +260,54 @@ impl<'a> Session<'a> {
     /// # Errors
     /// When a lock is stale, or a package or the base cannot be had or used.
     pub async fn build(&self, image: &ImageSpec, choice: &BuildChoice<'_>) -> Result<Built, Error> {
-        let apt = image.apt_packages()?;
-        if !apt.is_empty() && image.apt == project::AptPolicy::Refuse {
-            return Err(Error::Apt { image: image.name.clone(), packages: apt });
+        let packages = image.apt_packages()?;
+        if !packages.is_empty() && image.apt == project::AptPolicy::Refuse {
+            return Err(Error::Apt { image: image.name.clone(), packages });
         }
         if let Some(file) = UNSUPPORTED.iter().find_map(|name| image.file(name)) {
             return Err(Error::UnsupportedFile { image: image.name.clone(), file: self.relative(&file) });
         }
         let platforms = self.platforms(image, choice.platforms)?;
+        // From before the base is looked up to when the image is there.
+        let _run = cache::Run::begin(&self.settings.cache_dir)?;
         let lock = self.current_lock(image)?;
+        let apt = self.current_apt(image)?;
         let root = self.root_of(image).map(|root| Ok::<_, Error>((root, self.current_lock(root)?))).transpose()?;
-        let mut environments = Vec::new();
-        if let Some((root, lock)) = &root {
-            environments.push(native::Environment::of(root, lock, render::ROOT_PREFIX));
-        }
-        let prefix = if self.is_root(image) { render::ROOT_PREFIX } else { render::NOTEBOOK_PREFIX };
-        environments.push(native::Environment::of(image, &lock, prefix));
+        let parents = self.parents_of(image, &|parent| self.existing_lock(parent))?;
+        let root = root.as_ref().map(|(root, lock)| (*root, lock));
+        let environments = self.environments(image, &lock, root, &parents);
         let content = render::image_content(image, self.root_image())?;
         let bases = self.bases(image, choice, &platforms).await?;
         let request = native::Request {
-            image,
+            image: &image.name,
             environments,
             platforms: &platforms,
             bases: &bases,
+            debian: apt.as_ref().map(|lock| DebianRequest { lock, skip: &image.debian.skip_maintainer_scripts }),
             content: &content,
             compression: choice.compression,
             source_date_epoch: self.settings.source_date_epoch,
             cache_dir: &self.settings.cache_dir,
             jobs: self.settings.jobs,
+            sbom: image.sbom && choice.sbom,
         };
-        Ok(native::build(&request, &self.channels(image)?, choice.layout, self.progress).await?)
+        let before = self.before(choice, &platforms).await?;
+        let built = native::build(&request, &self.channels(image)?, choice.layout, self.progress).await?;
+        let Some((_, rebase_after)) = choice.onto else { return Ok(built) };
+        let (compression, progress) = (choice.compression, self.progress);
+        let onto = Onto { before: &before, bases: &bases, compression, rebase_after, progress };
+        Ok(tokio::task::block_in_place(|| onto.apply(built))?)
+    }
+
+    /// Pushes what was built of `image` to `target`.
+    ///
+    /// # Errors
+    /// When it was not built, or the registry does not take it.
+    pub async fn push(&self, image: &ImageSpec, target: &Target, sources: &[Reference]) -> Result<Pushed, Error> {
+        let dir = self.project.layout_dir(&image.name);
+        let layout = Layout::open(&dir)?;
+        let _mark = self.mark(image, &dir)?;
+        Ok(target.push(&layout, sources, &self.registry, self.progress).await?)
     }
 
     /// Marks `layout` as in use, if it is where the project keeps `image`. Others' layouts are theirs to look after.
@@ -260,6 +325,16 @@ impl<'a> Session<'a> {
         let tidied = Layout::open(&built.layout).and_then(|layout| mark.prune(&layout));
         if let Err(error) = tidied {
             self.progress.warning(&format!("layers of an earlier build stay in `{}`: {error}", built.layout.display()));
+        }
+    }
+
+    /// Removes from the cache what was not used for longest, if it has more than the limit that was set.
+    pub fn limit_cache(&self) {
+        let Some(limit) = self.settings.cache_limit.or(self.project.cache_limit) else { return };
+        match Cache::new(&self.settings.cache_dir).prune(Rule { max_size: Some(limit.0), older_than: None }) {
+            Ok(pruned) if pruned.removed > 0 => tracing::info!(?pruned, "the cache was over its limit of {limit}"),
+            Ok(_) => {}
+            Err(error) => self.progress.warning(&format!("the cache stays over its limit of {limit}: {error}")),
         }
     }
 
@@ -353,7 +428,11 @@ impl<'a> Session<'a> {
         self.project.root_image.as_ref() == Some(&image.name)
     }
 
-    fn platforms(&self, image: &ImageSpec, asked: &[Platform]) -> Result<Vec<Platform>, Error> {
+    /// The platforms of `image` that are `asked` for, all of them if none is; in its order.
+    ///
+    /// # Errors
+    /// [`Error::PlatformNotLocked`].
+    pub fn platforms(&self, image: &ImageSpec, asked: &[Platform]) -> Result<Vec<Platform>, Error> {
         if let Some(platform) = asked.iter().find(|platform| !image.platforms.contains(platform)) {
             return Err(Error::PlatformNotLocked {
                 image: image.name.clone(),
@@ -364,6 +443,35 @@ impl<'a> Session<'a> {
         // In the image's order, whatever the order on the command line: it is the order in the index.
         let wanted = |platform: &&Platform| asked.is_empty() || asked.contains(platform);
         Ok(image.platforms.iter().filter(wanted).copied().collect())
+    }
+
+    /// The images that are to be laid on, of the platforms that they have.
+    async fn before(
+        &self,
+        choice: &BuildChoice<'_>,
+        platforms: &[Platform],
+    ) -> Result<BTreeMap<Platform, BaseImage>, Error> {
+        let mut images = BTreeMap::new();
+        let Some((source, _)) = choice.onto else { return Ok(images) };
+        for &platform in platforms {
+            let request = BaseRequest {
+                source,
+                platform,
+                project_root: &self.project.root,
+                cache_dir: &self.settings.cache_dir,
+                pinned: None,
+                compression: choice.compression,
+                offline: self.settings.offline,
+            };
+            match base::resolve(request, &self.registry, self.progress).await {
+                Ok(image) => drop(images.insert(platform, image)),
+                Err(base::Error::NoPlatform { .. }) => {
+                    self.progress.note(&format!("{platform} is made as a whole: `{source}` is not for it"));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(images)
     }
 
     async fn bases(

@@ -7,6 +7,7 @@ use std::env;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use crate::cache::Size;
 use crate::project::{Mirror, ParseMirrorError};
 
 /// What the command line and the environment decide for every command.
@@ -16,10 +17,14 @@ pub struct Settings {
     pub directory: PathBuf,
     /// Where packages, fragments and base layers are kept.
     pub cache_dir: PathBuf,
+    /// What the cache may have after a build (`--cache-limit`, `ESKER_CACHE_LIMIT`), instead of what `esker.yml` says.
+    pub cache_limit: Option<Size>,
     /// Mirrors of `--mirror` and `ESKER_MIRROR`; they come before those of `esker.yml`.
     pub mirrors: Vec<Mirror>,
     /// Nothing is fetched.
     pub offline: bool,
+    /// Registries, with their port if they have one, that plain HTTP is spoken to besides this machine.
+    pub plain_http: Vec<String>,
     /// Threads for hashing, compressing and compiling.
     pub jobs: usize,
     /// The time it is; ages of packages are counted from it.
@@ -30,6 +35,8 @@ pub struct Settings {
     pub credentials: Credentials,
     /// The program `uv` (`ESKER_UV`), which solves `pip:`; by name or path.
     pub uv: PathBuf,
+    /// The program `gpgv` (`ESKER_GPGV`), which checks the signatures of Debian archives; by name or path.
+    pub gpgv: PathBuf,
 }
 
 /// Where credentials may be.
@@ -79,10 +86,14 @@ pub struct Given {
     pub project: Option<PathBuf>,
     /// `--cache-dir`.
     pub cache_dir: Option<PathBuf>,
+    /// `--cache-limit`.
+    pub cache_limit: Option<Size>,
     /// `--mirror`, in order; each may hold several pairs.
     pub mirrors: Vec<String>,
     /// `--offline`.
     pub offline: bool,
+    /// `--plain-http`.
+    pub plain_http: Vec<String>,
     /// `--jobs`.
     pub jobs: Option<NonZeroUsize>,
 }
@@ -111,13 +122,16 @@ impl Settings {
         Ok(Self {
             directory,
             cache_dir,
+            cache_limit: given.cache_limit,
             mirrors,
             offline: given.offline,
+            plain_http: given.plain_http.clone(),
             jobs: given.jobs.map_or(cores, NonZeroUsize::get),
             now: jiff::Timestamp::now(),
             source_date_epoch: source_date_epoch()?,
             credentials: Credentials::find(home.as_deref()),
-            uv: env::var_os("ESKER_UV").filter(|uv| !uv.is_empty()).unwrap_or_else(|| "uv".into()).into(),
+            uv: program("ESKER_UV", "uv"),
+            gpgv: program("ESKER_GPGV", "gpgv"),
         })
     }
 }
@@ -127,6 +141,11 @@ impl Settings {
     pub fn variable(&self, name: &str) -> Option<String> {
         env::var(name).ok()
     }
+}
+
+/// The program that the environment variable `name` says, or `default`.
+fn program(name: &str, default: &str) -> PathBuf {
+    env::var_os(name).filter(|program| !program.is_empty()).unwrap_or_else(|| default.into()).into()
 }
 
 /// The pairs in one value of `--mirror` or `ESKER_MIRROR`: one a line; or all in one line, with spaces between, as a

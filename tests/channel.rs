@@ -45,8 +45,10 @@ fn noise() -> Vec<u8> {
     std::iter::repeat_with(&mut next).take(100_000).collect()
 }
 
+/// What is kept; `tmp` only tells who uses the cache.
 fn files_in(folder: &std::path::Path) -> Vec<String> {
-    let entries = walkdir::WalkDir::new(folder).into_iter().flatten();
+    let is_kept = |entry: &walkdir::DirEntry| entry.depth() != 1 || entry.file_name() != "tmp";
+    let entries = walkdir::WalkDir::new(folder).into_iter().filter_entry(is_kept).flatten();
     entries.filter(|e| e.file_type().is_file()).map(|e| e.file_name().to_string_lossy().into_owned()).collect()
 }
 

@@ -2,19 +2,29 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "cli/cache.rs"]
+mod cache;
 #[path = "cli/check.rs"]
 mod check;
 mod common;
 #[path = "cli/concurrent.rs"]
 mod concurrent;
+#[path = "cli/faults.rs"]
+mod faults;
 #[path = "cli/interrupted.rs"]
 mod interrupted;
+#[path = "cli/layers.rs"]
+mod layers;
 #[path = "cli/network.rs"]
 mod network;
+#[path = "cli/onto.rs"]
+mod onto;
 #[path = "cli/secrets.rs"]
 mod secrets;
 #[path = "cli/unsolvable.rs"]
 mod unsolvable;
+#[path = "cli/wheels.rs"]
+mod wheels;
 
 use std::path::Path;
 use std::process::Command;
@@ -224,7 +234,10 @@ fn debian_packages_are_not_left_out_silently() {
     let sandbox = Sandbox::new();
     sandbox.ok(&["lock"]);
     sandbox.write("project/tiny/apt.txt", b"# editors\nvim\n");
-    sandbox.run(&["build"]).fails(2, &["tiny", "vim", "apt: skip"]);
+    sandbox.run(&["build"]).fails(2, &["tiny/apt-lock.yml is missing", "esker lock tiny"]);
+    let settings = sandbox.read("project/esker.yml");
+    sandbox.write("project/esker.yml", format!("apt: refuse\n{settings}").as_bytes());
+    sandbox.run(&["build"]).fails(2, &["tiny", "vim", "apt: install", "apt: skip"]);
 }
 
 #[test]
@@ -243,39 +256,6 @@ fn files_that_would_change_the_image_are_not_left_out_silently() {
     sandbox.write("project/tiny/requirements.txt", b"anything\n");
     sandbox.ok(&["lock"]);
     sandbox.build();
-}
-
-#[test]
-fn a_full_disk_is_said_and_survived() {
-    let sandbox = Sandbox::new();
-    let noise: String = (0..400_000_u64).map(|n| format!("{:x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect();
-    sandbox.channel(&TinyChannel::new().package(Pkg::new("big", "1.0").file("share/noise", &noise)));
-    sandbox.environment("tiny", &["big"]);
-    sandbox.ok(&["lock"]);
-    let small = sandbox.path("small");
-    fs_err::create_dir(&small).unwrap();
-    let Some(_mount) = SmallDisk::mount(&small) else {
-        return skipped("a tmpfs cannot be mounted here (needs root)");
-    };
-    let cache = small.join("cache");
-    sandbox.run(&["--cache-dir", cache.to_str().unwrap(), "build"]).fails(3, &["no space left", "free some space"]);
-    sandbox.build();
-}
-
-/// A tmpfs of one MiB, unmounted when dropped.
-struct SmallDisk(std::path::PathBuf);
-
-impl SmallDisk {
-    fn mount(folder: &Path) -> Option<Self> {
-        let status = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(folder).status().ok()?;
-        status.success().then(|| Self(folder.to_owned()))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        drop(Command::new("umount").arg(&self.0).status());
-    }
 }
 
 #[test]

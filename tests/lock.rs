@@ -34,7 +34,7 @@ use common::{CONDA_FORGE, Fault, Pkg, Server, TinyChannel};
 use esker::channel::{Client, Options};
 use esker::lock::{Error, Lock, LockSpec, Stale, holds, solve};
 use esker::progress::{Progress, Silent, Unit};
-use esker::project::{AptPolicy, Environment, ImageSpec, Relocking, VirtualPackages};
+use esker::project::{AptPolicy, DebianSettings, Environment, ImageSpec, Relocking, VirtualPackages};
 use indexmap::IndexMap;
 use rattler_conda_types::Subdir;
 
@@ -81,9 +81,12 @@ impl World {
             env: IndexMap::new(),
             labels: IndexMap::new(),
             apt: AptPolicy::Skip,
+            debian: DebianSettings::default(),
             skip_link_scripts: vec![],
+            strip: esker::project::Strip::default(),
             layers: 80,
             relocking: Relocking::default(),
+            sbom: true,
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use esker::channel::{Client, Options};
 use esker::lock::{Lock, LockSpec, holds, solve};
 use esker::progress::Silent;
-use esker::project::{AptPolicy, Environment, ImageSpec, Mirror, Relocking, VirtualPackages};
+use esker::project::{AptPolicy, DebianSettings, Environment, ImageSpec, Mirror, Relocking, VirtualPackages};
 use judges::{python, rendered};
 use rattler_conda_types::Subdir;
 use rattler_lock::{CondaPackageData, LockFile};
@@ -86,9 +86,12 @@ fn image(folder: &Path, subdirs: &[Subdir]) -> ImageSpec {
         env: indexmap::IndexMap::new(),
         labels: indexmap::IndexMap::new(),
         apt: AptPolicy::Skip,
+        debian: DebianSettings::default(),
         skip_link_scripts: vec![],
+        strip: esker::project::Strip::default(),
         layers: 80,
         relocking: Relocking::default(),
+        sbom: true,
     }
 }
 

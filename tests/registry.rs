@@ -2,14 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use esker::oci::{Compression, Digest, Image, Layout, Platform};
 use esker::registry::{Client, Error, Options};
+use fake_registry::real::RealRegistry;
 use fake_registry::{FakeRegistry, Reply, Request};
 use images::{available, layout_of, run, two_platforms};
 use oci_spec::distribution::Reference;
@@ -307,46 +306,6 @@ async fn failures_say_what_they_are() {
     let reference: Reference = format!("{gone}/some/image:tag").parse().unwrap();
     let error = client().resolve(&reference, Platform::LinuxAmd64).await.unwrap_err();
     assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
-}
-
-/// Docker's registry, on a free port. Ends with the test.
-struct RealRegistry {
-    process: Child,
-    address: String,
-}
-
-impl RealRegistry {
-    fn start(dir: &Path) -> Self {
-        let config = dir.join("config.yml");
-        let text = format!(
-            "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"127.0.0.1:0\"}}\n",
-            dir.join("storage").display()
-        );
-        std::fs::write(&config, text).unwrap();
-        let mut process = Command::new("docker-registry")
-            .arg("serve")
-            .arg(config)
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let address = lines.by_ref().find_map(|line| {
-            let line = line.unwrap();
-            let (_, rest) = line.split_once("listening on ")?;
-            Some(rest.split(['"', ' ']).next().unwrap().to_owned())
-        });
-        // Somebody must read what it writes, or it stops when the pipe is full.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { process, address: address.unwrap() }
-    }
-}
-
-impl Drop for RealRegistry {
-    fn drop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod rootfs;
 mod seen;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use oci_spec::image::{Descriptor, ImageConfiguration};
@@ -17,6 +18,7 @@ use oci_spec::image::{Descriptor, ImageConfiguration};
 pub use self::error::Error;
 use self::error::Result;
 use self::rootfs::Rootfs;
+use crate::oci::entries::LayerEntry;
 use crate::oci::{self, Compression, Digest, Image, Layer, Layout, Platform, walk};
 use crate::progress::Progress;
 use crate::project::BaseReference;
@@ -160,20 +162,42 @@ impl BaseImage {
     /// # Errors
     /// When a layer cannot be read.
     pub fn read_files(&self, wanted: impl Fn(&str) -> bool) -> Result<BTreeMap<String, Vec<u8>>> {
-        let invalid = |source| Error::Image { base: self.reference.clone(), source };
+        let (layers, open) = self.opened()?;
+        walk::read_files_of(&layers, &open, &wanted).map_err(|source| self.invalid(source))
+    }
+
+    /// Calls `visit` with every path that is there after all layers.
+    ///
+    /// # Errors
+    /// When a layer cannot be read.
+    pub fn walk(&self, mut visit: impl FnMut(&LayerEntry)) -> Result<()> {
+        let (layers, open) = self.opened()?;
+        let walked = walk::walk_layers(&layers, &open, &mut |entry, _| {
+            visit(entry);
+            Ok(ControlFlow::Continue(()))
+        });
+        walked.map_err(|source| self.invalid(source))
+    }
+
+    fn invalid(&self, source: oci::Error) -> Error {
+        Error::Image { base: self.reference.clone(), source }
+    }
+
+    /// Its layers, and how to open them.
+    fn opened(&self) -> Result<(Vec<Layer>, impl Fn(&Layer) -> oci::error::Result<fs_err::File>)> {
         let layers: Vec<_> = self
             .layers
             .iter()
             .map(|layer| Layer::new(&layer.descriptor, &layer.diff_id.to_string()))
             .collect::<oci::error::Result<_>>()
-            .map_err(invalid)?;
+            .map_err(|source| self.invalid(source))?;
         let paths: BTreeMap<Digest, &Path> =
             layers.iter().zip(&self.layers).map(|(layer, here)| (layer.digest, here.path.as_path())).collect();
-        let open = |layer: &Layer| {
+        let open = move |layer: &Layer| {
             let path = paths[&layer.digest];
             fs_err::File::open(path).map_err(|source| oci::Error::Read { path: path.to_owned(), source })
         };
-        walk::read_files_of(&layers, &open, &wanted).map_err(invalid)
+        Ok((layers, open))
     }
 }
 

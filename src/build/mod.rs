@@ -1,9 +1,12 @@
 //! From a lock to an image: the seam between engines.
 
 pub mod base;
+pub mod debian;
 pub mod native;
+pub mod onto;
 pub mod output;
 pub mod pins;
+pub mod target;
 
 use std::path::PathBuf;
 

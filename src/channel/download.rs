@@ -20,6 +20,7 @@ use url::Url;
 use super::mirrors::{Target, without_secrets};
 use super::transport::backoff;
 use super::{Client, Error, WrongHash};
+use crate::cache::{self, Run};
 use crate::lock::{LockedPackage, Manager};
 use crate::progress::{Progress, Task, Unit};
 
@@ -32,17 +33,32 @@ impl Client {
     /// # Errors
     /// When it cannot be had, or is not what the lock says; see [`Error`].
     pub async fn package(&self, package: &LockedPackage) -> Result<PathBuf, Error> {
-        let path = self.package_path(package)?;
-        if path.is_file() {
+        self.fetched(package, self.package_path(package)?).await
+    }
+
+    /// [`package`](Self::package) for a file of any kind.
+    pub(super) async fn verified_file(&self, file: &LockedPackage) -> Result<PathBuf, Error> {
+        self.fetched(file, self.path_by_hash(file)?).await
+    }
+
+    async fn fetched(&self, package: &LockedPackage, path: PathBuf) -> Result<PathBuf, Error> {
+        if self.has(&path) {
             return Ok(path);
         }
         let turn = self.turn(&path);
         let _guard = turn.lock().await;
         // Another task may have fetched it while this one waited.
-        if !path.is_file() {
+        if !self.has(&path) {
             self.download(package, &path).await?;
         }
         Ok(path)
+    }
+
+    /// Whether the file `path` of the cache is there; if so, it stays for as long as this client and its clones live.
+    pub fn has(&self, path: &Path) -> bool {
+        // A cache that cannot be written to is one that nothing is taken from.
+        self.inner.run.get_or_init(|| Run::begin(self.cache_dir()).ok());
+        cache::rely_on(self.cache_dir(), path)
     }
 
     /// The archives of `packages`, in their order; several are fetched at once.
@@ -74,10 +90,14 @@ impl Client {
         if !(is_wheel || file_name.ends_with(".conda") || file_name.ends_with(".tar.bz2")) {
             return Err(Error::NotAPackage { url: without_secrets(&package.url) });
         }
+        self.path_by_hash(package)
+    }
+
+    fn path_by_hash(&self, package: &LockedPackage) -> Result<PathBuf, Error> {
         let hash = package.sha256.as_ref().or(package.md5.as_ref());
         let hash = hash.filter(|hash| hash.len() >= 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()));
         let hash = hash.ok_or_else(|| Error::NoHash { package: label(package) })?.to_ascii_lowercase();
-        Ok(self.cache_dir().join("packages").join(hash).join(file_name))
+        Ok(self.cache_dir().join("packages").join(hash).join(package.file_name()))
     }
 
     fn turn(&self, path: &Path) -> Arc<tokio::sync::Mutex<()>> {

@@ -112,6 +112,14 @@ pub enum Error {
         /// Bytes promised.
         expected: Option<u64>,
     },
+    /// A file that is read into memory is larger than any that makes sense.
+    #[error("`{url}` is larger than {limit} bytes")]
+    TooLarge {
+        /// The file.
+        url: Url,
+        /// The most bytes it may have.
+        limit: usize,
+    },
     /// A package is not what the lock says. Nothing of it is kept.
     #[error("`{}` from `{}` is not what the lock says: its {} is {}, not {}", .0.package, .0.url, .0.algorithm, .0.actual, .0.expected)]
     WrongHash(Box<WrongHash>),
@@ -216,6 +224,7 @@ impl Error {
             | Self::UnsetVariable { .. }
             | Self::StrayVariable { .. }
             | Self::Setup(_)
+            | Self::TooLarge { .. }
             | Self::NoChannel { .. }
             | Self::NoHash { .. }
             | Self::NotAPackage { .. }

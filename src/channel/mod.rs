@@ -6,6 +6,7 @@
 //! canonical URLs, with variables in them.
 
 mod credentials;
+mod debian;
 mod download;
 mod error;
 mod mirrors;
@@ -17,11 +18,12 @@ mod wheel;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use rattler_repodata_gateway::Gateway;
 use reqwest_middleware::ClientWithMiddleware;
 
+use crate::cache::Run;
 use crate::project::Mirror;
 
 pub use error::{Error, WrongHash};
@@ -65,6 +67,8 @@ struct Inner {
     gateway: Gateway,
     /// One lock a file being downloaded, so that two tasks of this process do not fetch the same package twice.
     downloading: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>,
+    /// Says that the cache is in use, once it is.
+    run: OnceLock<Option<Run>>,
 }
 
 impl Options {
@@ -92,7 +96,16 @@ impl Client {
         let mirrors = Mirrors::new(&options.mirrors);
         let http = transport::client(&options, mirrors.clone())?;
         let gateway = repodata::gateway(&options, &mirrors, http.clone());
-        Ok(Self { inner: Arc::new(Inner { options, mirrors, http, gateway, downloading: Mutex::default() }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                options,
+                mirrors,
+                http,
+                gateway,
+                downloading: Mutex::default(),
+                run: OnceLock::new(),
+            }),
+        })
     }
 
     /// The directory below which everything fetched is kept.

@@ -14,14 +14,14 @@ use super::Error;
 use crate::project::Mirror;
 
 /// The variables that channels and mirrors name, with their values, and the channels that name them.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Variables {
     values: BTreeMap<String, Variable>,
     /// With the variables in them.
     channels: Vec<Url>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 struct Variable {
     /// `None` when it is not set.
     value: Option<String>,

@@ -10,8 +10,9 @@ use clap_complete::Shell;
 use rattler_conda_types::Subdir;
 
 use super::ui::Color;
+use crate::cache::Size;
 use crate::oci::{Compression, Platform};
-use crate::project::{ChangeKind, RelockPolicy};
+use crate::project::{Age, ChangeKind, RelockPolicy};
 use crate::settings::Given;
 
 /// Reproducible Jupyter images from conda environments.
@@ -37,6 +38,10 @@ pub struct Global {
     /// Where packages and layers are cached [default: esker in the user's cache folder]
     #[arg(long, env = "ESKER_CACHE_DIR", value_name = "DIR", global = true)]
     cache_dir: Option<PathBuf>,
+    /// What the cache may have after a build, such as 20GB: what was not used for longest goes [default: `cache-limit` of
+    /// esker.yml, else no limit]
+    #[arg(long, env = "ESKER_CACHE_LIMIT", value_name = "SIZE", global = true)]
+    cache_limit: Option<Size>,
     /// Fetch URLs that begin with FROM from TO (http or file) instead; locks keep FROM. May be repeated: several TO of
     /// one FROM are tried in order (in the variable: one pair a line, or spaces between)
     #[arg(long, env = "ESKER_MIRROR", value_name = "FROM=TO", hide_env_values = true, global = true)]
@@ -44,6 +49,9 @@ pub struct Global {
     /// Fetch nothing; use what is cached
     #[arg(long, env = "ESKER_OFFLINE", value_parser = FalseyValueParser::new(), global = true)]
     offline: bool,
+    /// Speak plain HTTP to this registry, which may have a port. May be repeated [default: to this machine alone]
+    #[arg(long, env = "ESKER_PLAIN_HTTP", value_name = "HOST", value_delimiter = ',', global = true)]
+    plain_http: Vec<String>,
     /// Threads to use [default: one a core]
     #[arg(short, long, value_name = "N", global = true)]
     jobs: Option<NonZeroUsize>,
@@ -67,8 +75,10 @@ impl Global {
         Given {
             project: self.project.clone(),
             cache_dir: self.cache_dir.clone(),
+            cache_limit: self.cache_limit,
             mirrors: self.mirror.clone(),
             offline: self.offline,
+            plain_http: self.plain_http.clone(),
             jobs: self.jobs,
         }
     }
@@ -84,6 +94,8 @@ pub enum Command {
     Build(BuildArgs),
     /// Run what was built, to prove it, and write packages.txt
     Verify(VerifyArgs),
+    /// Push what was built to a registry, as much of it as is missing there
+    Push(PushArgs),
     /// Show what changed in locks: packages added, removed, upgraded, downgraded
     Diff(DiffArgs),
     /// Say which lines of environment.yml bring a package in, and by which way
@@ -94,8 +106,18 @@ pub enum Command {
     Outdated(OutdatedArgs),
     /// Print an image's lock in another tool's format
     Export(ExportArgs),
+    /// Show which packages share a layer, and what an update makes clients pull
+    Layers(LayersArgs),
+    /// Tell what is inside an image, from its layers: packages, sizes, configuration, documents about it
+    Inspect(InspectArgs),
+    /// Build an image again from what is recorded beside it, and compare the digests
+    Rebuild(RebuildArgs),
+    /// Print the SBOM of an image: the one that is kept beside it, or one made from its layers
+    Sbom(SbomArgs),
     /// List the project's images
     Images,
+    /// Show what is in the cache, check it, or remove what is not needed
+    Cache(CacheArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -109,7 +131,7 @@ pub struct LockArgs {
     #[arg(value_name = "IMAGE")]
     pub images: Vec<String>,
     /// Change nothing; fail with a diff if a lock does not satisfy its environment any more
-    #[arg(long, conflicts_with_all = ["update", "relock", "fresh", "exclude_newer"])]
+    #[arg(long, conflicts_with_all = ["update", "relock", "fresh", "exclude_newer", "update_apt"])]
     pub check: bool,
     /// Bring this package to its newest version, others only as it needs; say why where it cannot. May be repeated
     #[arg(short, long, value_name = "PKG", value_delimiter = ',')]
@@ -123,6 +145,9 @@ pub struct LockArgs {
     /// Lock anew with the newest version of every package: the same as --relock=fresh
     #[arg(long, conflicts_with = "relock")]
     pub fresh: bool,
+    /// Lock the Debian packages of apt.txt anew, from the archive as it is now; --fresh does so, too
+    #[arg(long)]
+    pub update_apt: bool,
     /// Where packages may move, let other builds of the same version be reason enough
     #[arg(long)]
     pub rebuilds: bool,
@@ -134,9 +159,9 @@ pub struct LockArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "An image is oci:DIR (an OCI layout), docker://REGISTRY/NAME:TAG, or without docker:// where the \
-                        registry has a dot or a port and no git revision is called so. What is installed in it is read \
-                        from its layers; nothing is run."
+    after_help = "An image is oci:DIR (an OCI layout), docker-archive:FILE, docker://REGISTRY/NAME:TAG, or without \
+                        docker:// where the registry has a dot or a port and no git revision is called so. What is \
+                        installed in it is read from its layers; nothing is run."
 )]
 pub struct DiffArgs {
     /// A git revision, OLD..NEW, a lock file, or an image (with NEW another one) [default: HEAD]
@@ -233,6 +258,71 @@ pub enum ExportFormat {
     Pixi,
 }
 
+/// How images are named that may be anywhere.
+const IMAGE_HELP: &str = "IMAGE is an image of the project that was built, oci:DIR (an OCI layout), docker-archive:FILE, \
+                          or docker://REGISTRY/NAME:TAG, without docker:// where the registry has a dot or a port. \
+                          Nothing of it is run.";
+
+#[derive(Debug, Args)]
+#[command(after_help = IMAGE_HELP)]
+pub struct InspectArgs {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// Only this platform [default: all]
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<Platform>,
+    /// How many packages to list, the largest first
+    #[arg(long, value_name = "N", default_value = "20")]
+    pub top: usize,
+    /// List every package
+    #[arg(long, conflicts_with = "top")]
+    pub all: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = IMAGE_HELP)]
+pub struct SbomArgs {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// What to print
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: SbomFormat,
+    /// The platform whose image is meant [default: the only one, else this machine's]
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<Platform>,
+    /// Make it from the layers, whatever is kept beside the image
+    #[arg(long)]
+    pub scan: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "IMAGE is an image of the project that was built, oci:DIR (an OCI layout), or docker://REGISTRY/NAME:TAG, \
+                  without docker:// where the registry has a dot or a port. As in every build, byte code is compiled by \
+                  the Python of the image's lock, which runs on this machine: do not rebuild what you do not trust. \
+                  Exit code 1 says that the digests differ."
+)]
+pub struct RebuildArgs {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// Keep what is built as an OCI layout in this folder
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+}
+
+/// A format of a software bill of materials.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SbomFormat {
+    /// SPDX 2.3, JSON
+    #[default]
+    Spdx,
+    /// CycloneDX 1.6, JSON
+    Cyclonedx,
+}
+
 /// A form to print a table in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -243,6 +333,19 @@ pub enum Format {
     Markdown,
     /// One document, as `--json`
     Json,
+}
+
+#[derive(Debug, Args)]
+pub struct LayersArgs {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+    /// The platform whose layers are shown [default: the image's first]
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<Platform>,
+    /// The git revision whose locks the update is counted from [default: HEAD]
+    #[arg(long, value_name = "REV")]
+    pub since: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -260,8 +363,8 @@ pub struct BuildOptions {
     /// Platforms to build for [default: those of esker.yml]. May be repeated
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
     pub platform: Vec<Platform>,
-    /// Where the image goes: oci:DIR, docker-archive:FILE[:REFERENCE] or docker:[REFERENCE]. May be repeated
-    /// [default: oci:.esker/images/IMAGE]
+    /// Where the image goes: oci:DIR, docker-archive:FILE[:REFERENCE], docker:[REFERENCE], registry:[REFERENCE],
+    /// dir:DIR, squashfs:FILE or sif:FILE. May be repeated [default: oci:.esker/images/IMAGE]
     #[arg(short, long, value_name = "OUTPUT")]
     pub output: Vec<String>,
     /// Base system: a registry reference, oci:DIR or rootfs:FILE.tar [default: that of esker.yml]
@@ -270,9 +373,38 @@ pub struct BuildOptions {
     /// Take the base as it is now, and record its digest anew
     #[arg(long)]
     pub update_base: bool,
+    /// Lay the image on this one, the image before: a registry reference or oci:DIR. Its layers stay, what changed comes
+    /// on top, for clients that pull everything above the first change
+    #[arg(long, value_name = "IMAGE")]
+    pub onto: Option<String>,
+    /// With --onto: make it as a whole when the image before has this many updates on it
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub rebase_after: u32,
     /// Compression of layers: zstd, gzip, zstd:LEVEL or gzip:LEVEL
     #[arg(long, value_name = "NAME", default_value = "zstd")]
     pub compression: Compression,
+    /// Put no SBOM and no provenance beside the image [default: `sbom` of esker.yml]
+    #[arg(long)]
+    pub no_sbom: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Credentials are those of `docker login` and `podman login`. Blobs that the registry has are not sent \
+                        again, so a push that was stopped goes on where it was."
+)]
+pub struct PushArgs {
+    /// Images to push [default: all]; behind a single one, where it goes: REGISTRY/NAME[:TAG]
+    /// [default: `registry` of esker.yml and the image's name]
+    #[arg(value_name = "IMAGE|REFERENCE")]
+    pub images: Vec<String>,
+    /// A tag it gets. May be repeated [default: that of the reference, else latest]
+    #[arg(short, long, value_name = "TAG", value_delimiter = ',')]
+    pub tag: Vec<String>,
+    /// A repository (REGISTRY/NAME) that may have some of its layers: they are taken from there. May be repeated
+    /// [default: that of the image's base]
+    #[arg(long, value_name = "REPOSITORY", value_delimiter = ',')]
+    pub mount_from: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -326,6 +458,33 @@ pub struct MakeArgs {
     pub build: BuildOptions,
     #[command(flatten)]
     pub verify: VerifyOptions,
+}
+
+#[derive(Debug, Args)]
+pub struct CacheArgs {
+    #[command(subcommand)]
+    pub action: Option<CacheAction>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CacheAction {
+    /// Read everything again, and drop what is damaged: in the cache, and in the layouts of the project's images
+    Verify,
+    /// Remove what was not used for longest, but nothing that a run which is still going relies on
+    Prune(PruneArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// Keep at most this much, such as 20GB [default: the limit that is set]
+    #[arg(long, value_name = "SIZE")]
+    pub max_size: Option<Size>,
+    /// Remove what was not used for so long, such as 30d or "2 weeks"
+    #[arg(long, value_name = "AGE")]
+    pub older_than: Option<Age>,
+    /// Remove everything
+    #[arg(long, conflicts_with_all = ["max_size", "older_than"])]
+    pub all: bool,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::lock::selected;
 use super::ui::{Ui, bytes};
 use crate::build::Built;
-use crate::build::output::Output;
+use crate::build::output::{Means, Output};
 use crate::pipeline::{BuildChoice, Session};
 use crate::progress::Progress;
 use crate::project::{BaseReference, ImageSpec};
@@ -32,14 +32,19 @@ pub struct BuiltReport {
 
 pub async fn run(args: &BuildArgs, session: &Session<'_>, ui: &Ui) -> Result<ExitCode, Failure> {
     let images = selected(&args.images, session)?;
-    if images.len() > 1 && !args.build.output.is_empty() {
+    if images.len() > 1 && args.build.names_one_place() {
         return Err(Failure::usage("`--output` names one place: give one image with it"));
     }
+    if images.len() > 1 && args.build.onto.is_some() {
+        return Err(Failure::usage("`--onto` names one image: give one image with it"));
+    }
     args.build.destinations()?;
+    args.build.onto()?;
     let mut built = Vec::new();
     for image in images {
         built.push(build(image, &args.build, session, ui).await?);
     }
+    session.limit_cache();
     ui.result(&Report { schema: 1, images: built }, |report| {
         report.images.iter().flat_map(|image| &image.outputs).map(|output| format!("{output}\n")).collect()
     })?;
@@ -56,6 +61,22 @@ impl BuildOptions {
         }
         Ok((outputs, self.base.as_deref().map(BaseReference::parse).transpose()?))
     }
+
+    /// Whether an output is a place for one image. Engines and registries keep images apart by their own names.
+    pub fn names_one_place(&self) -> bool {
+        self.output.iter().any(|output| !matches!(output.as_str(), "docker:" | "registry:"))
+    }
+}
+
+impl BuildOptions {
+    /// The image to lay the new one on.
+    pub fn onto(&self) -> Result<Option<BaseReference>, Failure> {
+        let onto = self.onto.as_deref().map(BaseReference::parse).transpose()?;
+        if let Some(BaseReference::Rootfs(_)) = onto {
+            return Err(Failure::usage("`--onto` takes an image: a registry reference or oci:DIR"));
+        }
+        Ok(onto)
+    }
 }
 
 /// Builds one image and puts it where `options` say.
@@ -66,7 +87,11 @@ pub async fn build(
     ui: &Ui,
 ) -> Result<BuiltReport, Failure> {
     let start = Instant::now();
-    let (outputs, base) = options.destinations()?;
+    let (mut outputs, base) = options.destinations()?;
+    for output in &mut outputs {
+        output.complete(session.project.registry.as_deref(), &image.name)?;
+    }
+    let onto = options.onto()?;
     let layout = match outputs.iter().find_map(Output::layout) {
         Some(folder) => {
             std::path::absolute(folder).map_err(|error| Failure::io("cannot use the output folder", &error))?
@@ -78,14 +103,17 @@ pub async fn build(
         base: base.as_ref(),
         update_base: options.update_base,
         compression: options.compression,
+        onto: onto.as_ref().map(|onto| (onto, options.rebase_after)),
+        sbom: !options.no_sbom,
         layout: &layout,
     };
     let mark = session.mark(image, &layout)?;
     let built = session.build(image, &choice).await?;
     let mut places = Vec::new();
     let name = session.name_of(image);
+    let means = Means { name: &name, registry: &session.registry, sources: &[], progress: ui };
     for output in if outputs.is_empty() { vec![Output::Layout(layout)] } else { outputs } {
-        places.push(output.put(&built, &name, ui).await?);
+        places.push(output.put(&built, &means).await?);
     }
     session.tidy(&built, mark);
     ui.note(&format!("{} {}", built.image, built.digest));

@@ -11,7 +11,7 @@ use similar::{ChangeTag, TextDiff};
 use super::failure::Failure;
 use super::ui::{BAD, GOOD, Ui};
 use crate::lock::Stale;
-use crate::pipeline::{self, Session};
+use crate::pipeline::{self, AptStale, Session};
 use crate::project::{ImageSpec, Place};
 
 /// Lines of one reason that people are shown; `--json` has them all.
@@ -61,6 +61,7 @@ enum Kind {
     Dependency,
     Orphan,
     Explicit,
+    Apt,
 }
 
 /// A place, its file relative to the project's root.
@@ -90,13 +91,16 @@ pub fn run(images: &[&ImageSpec], session: &Session<'_>, ui: &Ui) -> Result<Exit
 }
 
 fn check(image: &ImageSpec, session: &Session<'_>) -> Result<Checked, pipeline::Error> {
-    let reasons = match session.check(image) {
+    let mut reasons = match session.check(image) {
         Ok(stale) => collapsed(stale.into_iter().map(|stale| Reason::of(stale, &session.project.root)).collect()),
         Err(pipeline::Error::NotLocked { path, .. }) => {
             vec![Reason { wanted: vec![path.display().to_string()], ..Reason::new(Kind::NotLocked) }]
         }
         Err(other) => return Err(other),
     };
+    if let Some(AptStale { locked, wanted }) = session.check_apt(image)? {
+        reasons.push(Reason { locked, wanted, ..Reason::new(Kind::Apt) });
+    }
     let subdirs = names(&image.subdirs);
     Ok(Checked { image: image.name.clone(), holds: reasons.is_empty(), reasons, subdirs })
 }
@@ -155,11 +159,7 @@ impl Reason {
                 }
             }
             Stale::Orphan { subdir, package } => Self { locked: vec![package], ..Self::on(Kind::Orphan, subdir) },
-            Stale::Explicit { subdir, path, found: None, .. } => {
-                let path = relative(&path, root).display().to_string();
-                Self { wanted: vec![path], ..Self::on(Kind::Explicit, subdir) }
-            }
-            Stale::Explicit { subdir, path, found: Some(found), rendered } => {
+            Stale::Explicit { subdir, path, found, rendered } => {
                 let (locked, wanted) = changes(&found, &rendered);
                 let package = Some(relative(&path, root).display().to_string());
                 Self { package, locked, wanted, ..Self::on(Kind::Explicit, subdir) }
@@ -173,13 +173,15 @@ impl Reason {
             (Kind::Requirement, Some(place), _) => format!("{}:{}:{}", place.file.display(), place.line, place.column),
             (Kind::Dependency, _, Some(package)) => format!("needed by {package}"),
             (Kind::Explicit, _, Some(file)) => file.clone(),
-            (Kind::NotLocked | Kind::Explicit, ..) => "missing".to_owned(),
+            (Kind::NotLocked, ..) => "missing".to_owned(),
             (Kind::Channels, ..) => "channels".to_owned(),
             (Kind::Sources, ..) => "files".to_owned(),
             (Kind::Subdirs, ..) => "platforms".to_owned(),
+            (Kind::Apt, ..) => "Debian packages".to_owned(),
             (Kind::Orphan, ..) => "needed by nothing".to_owned(),
             (Kind::Requirement, None, _) => "asked for".to_owned(),
             (Kind::Dependency, _, None) => "needed".to_owned(),
+            (Kind::Explicit, _, None) => "explicit lock".to_owned(),
         }
     }
 }

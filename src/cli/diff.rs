@@ -12,15 +12,16 @@ use serde::Serialize;
 use super::args::{DiffArgs, Format};
 use super::failure::Failure;
 use super::lock::selected;
+use super::source;
 use super::ui::Ui;
 use crate::git::Repository;
+use crate::installed;
 use crate::installed::ImageSource;
 use crate::lock::diff::{ImageDiff, LIMIT, LockDiff, markdown};
 use crate::lock::{self, Lock};
 use crate::pipeline::Session;
 use crate::project::{ChangeKind, Denied, ImageSpec};
 use crate::settings::Settings;
-use crate::{installed, registry};
 
 #[derive(Serialize)]
 struct Report {
@@ -67,10 +68,7 @@ pub async fn images(
     if !args.image.is_empty() {
         return Err(Failure::usage("`--image` means nothing where two images are compared"));
     }
-    let client = registry::Client::new(registry::Options {
-        auth_files: settings.credentials.registry_auth_files.clone(),
-        ..registry::Options::default()
-    });
+    let client = source::client(settings);
     let mut reader = installed::Reader::new(&client, ui, settings.offline);
     let [old, new] = &pair;
     let diff = LockDiff::between(&reader.read(old).await?, &reader.read(new).await?);
@@ -89,8 +87,8 @@ pub fn image_pair(args: &DiffArgs, folder: &Path) -> Result<Option<[ImageSource;
         (None, None) => Ok(None),
         (Some(old), Some(new)) => Ok(Some([old, new])),
         _ => Err(Failure::usage(
-            "give two images (`oci:DIR` or `docker://REGISTRY/NAME:TAG`), or files and revisions that exist: an image compares \
-             with nothing else",
+            "give two images (`oci:DIR`, `docker-archive:FILE` or `docker://REGISTRY/NAME:TAG`), or files and revisions that \
+             exist: an image compares with nothing else",
         )),
     }
 }

@@ -9,8 +9,12 @@ use std::io;
 use std::process::ExitCode;
 
 use super::ui::Ui;
-use crate::build::{base, native, output, pins};
-use crate::{channel, docker, git, installed, lock, oci, pipeline, project, registry, render, settings, verify};
+use crate::build::output::ProgramError;
+use crate::build::target::ParseTargetError;
+use crate::build::{base, debian, native, output, pins};
+use crate::{
+    apt, cache, channel, docker, git, installed, lock, oci, pipeline, project, registry, render, settings, verify,
+};
 
 /// What an error means to whoever ran esker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,7 +149,11 @@ from! {
     project::Error => of_project,
     project::ParseBaseError => of_parse_base,
     pipeline::Error => of_pipeline,
+    cache::Error => of_cache,
+    oci::Error => of_oci,
+    pipeline::rebuild::Error => of_rebuild,
     output::Error => of_output,
+    ParseTargetError => of_target,
     lock::Error => of_lock,
     git::Error => of_git,
     installed::Error => of_installed,
@@ -211,6 +219,7 @@ fn of_project(error: &project::Error) -> Verdict {
         | E::RootIsParent { .. }
         | E::PlatformWithoutLock { .. }
         | E::RootWithoutPlatform { .. }
+        | E::AptForm { .. }
         | E::AptPackage { .. } => plain(Kind::Usage),
     }
 }
@@ -219,6 +228,7 @@ fn of_pipeline(error: &pipeline::Error) -> Verdict {
     use pipeline::Error as E;
     match error {
         E::Project(error) => of_project(error),
+        E::Cache(error) => of_cache(error),
         E::Channel(error) => of_channel(error),
         E::Lock(error) => of_lock(error),
         E::Base(error) => of_base(error),
@@ -227,6 +237,7 @@ fn of_pipeline(error: &pipeline::Error) -> Verdict {
         E::Native(error) => of_native(error),
         E::Verify(error) => of_verify(error),
         E::Layout(error) => of_oci(error),
+        E::Registry(error) => of_push(error),
         E::NotLocked { image, .. } | E::Stale { image, .. } => {
             hint(Kind::No, format!("run `esker lock {image}`, or `esker make` to do all stages"))
         }
@@ -240,10 +251,86 @@ fn of_pipeline(error: &pipeline::Error) -> Verdict {
         E::UnsupportedFile { .. } => {
             hint(Kind::Usage, "do what it does in `start` or in the base, or in a conda package, and remove the file")
         }
+        E::Debian(error) => of_apt(error),
+        E::AptStale { image, .. } => hint(Kind::Usage, format!("run `esker lock {image}`")),
         E::Apt { .. } => hint(
             Kind::Usage,
-            "use a base that has them, or write `apt: skip` for the image in `esker.yml` to do without",
+            "write `apt: install` for the image in `esker.yml` to install them, or `apt: skip` to do without",
         ),
+    }
+}
+
+fn of_cache(error: &cache::Error) -> Verdict {
+    match error {
+        cache::Error::Read { source, .. } | cache::Error::Write { source, .. } => of_io(source),
+    }
+}
+
+fn of_apt(error: &apt::Error) -> Verdict {
+    use apt::Error as E;
+    match error {
+        E::Fetch(error) => of_channel(error),
+        E::Gpgv { .. } => {
+            hint(Kind::Environment, "install it (Debian's package `gpgv`, or GnuPG), or set `ESKER_GPGV` to its path")
+        }
+        E::NoKeys { .. } => hint(Kind::Environment, "install Debian's package `debian-archive-keyring`"),
+        E::NoSuite { .. } => hint(
+            Kind::Environment,
+            "set `apt-snapshot` in `esker.yml` to a date on which the archive has it; see docs/apt.md",
+        ),
+        E::Signature { .. } | E::Archive { .. } => {
+            hint(Kind::Environment, "try again; if it stays, do not trust the archive or the mirror")
+        }
+        E::Base { .. } | E::Status { .. } => hint(Kind::Usage, "use a base made of Debian, or write `apt: skip`"),
+        E::Unknown { .. } => hint(Kind::No, "check the spelling, and which release of Debian the base is"),
+        E::Unsatisfiable { .. } => hint(
+            Kind::No,
+            "the base's own packages stay as they are: if it is too old or too new for the archive, take a newer base (`esker build --update-base`) or set `apt-snapshot` in `esker.yml`",
+        ),
+        E::Invalid { .. } => hint(Kind::Usage, "restore the file, or remove it and run `esker lock`"),
+        E::Read { source, .. } | E::Write { source, .. } => of_io(source),
+    }
+}
+
+fn of_debian(error: &debian::Error) -> Verdict {
+    use debian::Error as E;
+    match error {
+        E::Archive { .. } => {
+            hint(Kind::Environment, "the download may be damaged: remove it from the cache, try again")
+        }
+        E::Script { package, .. } => {
+            let name = package.split(' ').next().unwrap_or(package);
+            hint(
+                Kind::No,
+                format!("if the image works without, add `{name}` to `skip-maintainer-scripts` in `esker.yml`"),
+            )
+        }
+        E::OtherBase { .. } => hint(Kind::Usage, "run `esker lock`"),
+        E::Base { .. } => hint(Kind::Usage, "use another base"),
+        E::OtherPackage { .. } | E::Path { .. } | E::FileConflict { .. } => {
+            hint(Kind::No, "leave the package out of `apt.txt`, or use a base that has it")
+        }
+        E::BaseContent(error) => of_base(error),
+        E::Read { source, .. } | E::Write { source, .. } => of_io(source),
+        E::Layout(error) => of_oci(error),
+    }
+}
+
+fn of_rebuild(error: &pipeline::rebuild::Error) -> Verdict {
+    use native::inputs::InputsError as I;
+    use pipeline::rebuild::Error as E;
+    match error {
+        E::Installed(error) => of_installed(error),
+        E::Channel(error) => of_channel(error),
+        E::Native(error) => of_native(error),
+        E::Folder(error) => of_oci(error),
+        E::NotRecorded { .. } => hint(
+            Kind::Usage,
+            "esker records it, unless told not to or a channel's address has variables: copy an image with what is beside it",
+        ),
+        E::Inputs { source: I::Format { .. }, .. } => hint(Kind::Usage, "use an esker that writes that format"),
+        E::Inputs { source: I::Variable { .. }, .. } => hint(Kind::Usage, "rebuild it in its project"),
+        E::Inputs { source: I::Json(_) | I::Invalid(_) | I::Lock(_) | I::Base(_), .. } => plain(Kind::Usage),
     }
 }
 
@@ -269,6 +356,7 @@ fn of_channel(error: &channel::Error) -> Verdict {
         ),
         E::NoHash { .. } | E::NotAPackage { .. } => hint(Kind::Usage, "solve the lock anew"),
         E::Setup(_)
+        | E::TooLarge { .. }
         | E::Status { .. }
         | E::Timeout { .. }
         | E::Connection { .. }
@@ -325,6 +413,42 @@ fn of_output(error: &output::Error) -> Verdict {
         E::Layout(error) => of_oci(error),
         E::Write { source, .. } => of_io(source),
         E::Docker(error) => of_docker(error),
+        E::Target(error) => of_target(error),
+        E::NoRegistry(_) => hint(Kind::Usage, "set `registry` in `esker.yml`, or write `registry:REGISTRY/NAME:TAG`"),
+        E::Registry(error) => of_push(error),
+        E::NotEmpty(_) => hint(Kind::Usage, "remove it, or name another"),
+        E::Program(error) => of_program(error),
+    }
+}
+
+/// The message says what would be right.
+const fn of_target(_: &ParseTargetError) -> Verdict {
+    plain(Kind::Usage)
+}
+
+fn of_program(error: &ProgramError) -> Verdict {
+    match error {
+        ProgramError::Missing { output, .. } if output == "squashfs" => {
+            hint(Kind::Environment, "install squashfs-tools 4.5 or later, or unpack with `--output dir:DIR`")
+        }
+        ProgramError::Missing { .. } => {
+            hint(Kind::Environment, "install Apptainer, or make it there from `--output docker-archive:FILE`")
+        }
+        ProgramError::Run { source, .. } => of_io(source),
+        ProgramError::Failed { .. } => plain(Kind::Environment),
+    }
+}
+
+/// What a registry's error means to whoever pushes.
+fn of_push(error: &registry::Error) -> Verdict {
+    use registry::Error as E;
+    match error {
+        E::NotFound { .. } => hint(Kind::Usage, "check the name; some registries want a repository to be made first"),
+        E::Unreachable { .. } => hint(Kind::Environment, "check the network; what was sent stays there"),
+        E::Source { source: oci::Error::MissingBlob { .. } } => {
+            hint(Kind::Usage, "build the image again, or say where the layer is with `--mount-from`")
+        }
+        other => of_registry(other),
     }
 }
 
@@ -337,6 +461,9 @@ fn of_registry(error: &registry::Error) -> Verdict {
         E::Credentials { .. } => plain(Kind::Usage),
         E::NoPlatform { .. } => hint(Kind::Usage, "leave the platform out, or use another base"),
         E::Store { source, .. } => of_oci(source),
+        E::Source { source } => of_oci(source),
+        E::Busy { .. } => hint(Kind::Environment, "try again later; what was sent stays there"),
+        E::Stalled { .. } => hint(Kind::Environment, "check the network; what was sent stays there"),
         E::Tls { .. } | E::Status { .. } | E::Malformed { .. } | E::Corrupt { .. } => plain(Kind::Environment),
     }
 }
@@ -444,6 +571,7 @@ fn of_native(error: &native::Error) -> Verdict {
     use native::Error as E;
     match error {
         E::Packages(error) => of_channel(error),
+        E::Debian(error) => of_debian(error),
         E::Layout(error) => of_oci(error),
         E::BaseContent(error) => of_base(error),
         E::AddedPath { .. } => plain(Kind::Usage),
@@ -453,7 +581,6 @@ fn of_native(error: &native::Error) -> Verdict {
         E::LinkScript { package, .. } => {
             hint(Kind::No, format!("if the image works without, add `{package}` to `skip-link-scripts` in `esker.yml`"))
         }
-        E::PipPackage { .. } => hint(Kind::Usage, "list it as a conda package"),
         E::NoHostPython { subdir, .. } => hint(
             Kind::Usage,
             format!(
@@ -470,10 +597,12 @@ fn of_native(error: &native::Error) -> Verdict {
         | E::OtherPackage { .. }
         | E::Path { .. }
         | E::Content { .. }
+        | E::RecordedHash { .. }
         | E::Missing { .. }
         | E::TooLarge { .. }
         | E::Clash { .. }
         | E::Placeholder { .. } => hint(Kind::No, "leave the package out, and tell its maintainers"),
+        E::Overlap { .. } => hint(Kind::No, "leave one of the two out: which of them works depends on the other"),
         E::Compiler { .. } | E::Write { .. } | E::Read { .. } | E::Cancelled => plain(Kind::Environment),
     }
 }

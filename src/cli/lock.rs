@@ -79,6 +79,7 @@ fn choice(args: &LockArgs, session: &Session<'_>) -> Result<LockChoice, Failure>
         update: args.update.iter().map(|name| name.to_lowercase()).collect(),
         recursive: args.recursive,
         rebuilds: args.rebuilds,
+        update_apt: args.update_apt,
         cutoff: cutoff.transpose()?,
     })
 }
@@ -131,6 +132,8 @@ fn with_changes(locked: &Locked) -> String {
 /// A line on what became of one image's lock.
 pub fn human(locked: &Locked) -> String {
     let packages: Vec<_> = locked.packages.iter().map(|(subdir, count)| format!("{subdir} {count}")).collect();
+    let debian = locked.debian.iter().map(|(platform, count)| format!("apt {platform} {count}"));
+    let packages: Vec<_> = packages.into_iter().chain(debian).collect();
     let what = if locked.written.is_empty() { "up to date" } else { "locked" };
     format!("{}: {what} ({}) in {:.1} s\n", locked.image, packages.join(", "), locked.seconds.as_secs_f64())
 }

@@ -45,16 +45,21 @@ pub async fn run(args: &MakeArgs, session: &Session<'_>, ui: &Ui) -> Result<Exit
     let mut images: Vec<_> = session.project.images.values().collect();
     // The project's order: parents before children.
     images.retain(|image| names.iter().any(|named| named.name == image.name));
-    if images.len() > 1 && !args.build.output.is_empty() {
+    if images.len() > 1 && args.build.names_one_place() {
         return Err(Failure::usage("`--output` names one place: give one image with it"));
     }
+    if images.len() > 1 && args.build.onto.is_some() {
+        return Err(Failure::usage("`--onto` names one image: give one image with it"));
+    }
     args.build.destinations()?;
+    args.build.onto()?;
     args.verify.selection()?;
     lock::warn_of_lints(&images, ui);
     let mut made = Vec::new();
     for image in images {
         made.push(make(image, args, session, ui).await?);
     }
+    session.limit_cache();
     let report = MakeReport { schema: 1, images: made, seconds: seconds(start) };
     ui.result(&report, human)?;
     match verify::failed(&report.images.iter().map(|made| made.verified.report.clone()).collect::<Vec<_>>()) {

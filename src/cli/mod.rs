@@ -4,21 +4,29 @@
 
 mod args;
 mod build;
+mod cache;
 mod check;
 mod diff;
 mod export;
 mod failure;
 mod history;
 mod images;
+mod inspect;
+mod layers;
 mod lock;
 mod make;
 mod outdated;
+mod push;
+mod rebuild;
+mod sbom;
+mod source;
 pub mod ui;
 mod verify;
 mod why;
 
 use std::ffi::OsString;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -32,6 +40,10 @@ use crate::pipeline::Session;
 use crate::project::Project;
 use crate::settings::Settings;
 use crate::verify::runtime::embedded;
+
+/// Threads for blocking work besides one a job. What blocks here computes: more would be memory and switching, and with
+/// none to spare, files could not be read while all jobs work.
+const MORE_BLOCKING_THREADS: usize = 4;
 
 /// Runs esker with `args`, the program's name first.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -64,6 +76,7 @@ fn in_runtime(arguments: Arguments, ui: &Ui) -> Result<ExitCode, Failure> {
     let settings = Settings::resolve(&arguments.global.given())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings.jobs)
+        .max_blocking_threads(settings.jobs + MORE_BLOCKING_THREADS)
         .enable_all()
         .build()
         .map_err(|error| Failure::runtime(&error))?;
@@ -89,20 +102,37 @@ async fn dispatch(command: Command, settings: &Settings, ui: &Ui) -> Result<Exit
     {
         return diff::images(args, pair, settings, ui).await;
     }
+    // These need no project.
+    match &command {
+        Command::Cache(args) => return cache::run(args, settings, ui),
+        Command::Inspect(args) => return inspect::run(args, settings, ui).await,
+        Command::Rebuild(args) => return rebuild::run(args, settings, ui).await,
+        Command::Sbom(args) => return sbom::run(args, settings, ui).await,
+        _ => {}
+    }
     let project = Project::open(&settings.directory)?;
-    let session = Session::open(settings, &project, ui)?;
+    // The process is about to end: taking half a million records apart one by one would be a tenth of a short run.
+    let session = ManuallyDrop::new(Session::open(settings, &project, ui)?);
     match command {
         Command::Make(args) => make::run(&args, &session, ui).await,
         Command::Lock(args) => lock::run(&args, &session, ui).await,
         Command::Build(args) => build::run(&args, &session, ui).await,
         Command::Verify(args) => verify::run(&args, &session, ui).await,
+        Command::Push(args) => push::run(&args, &session, ui).await,
         Command::Diff(args) => diff::run(&args, &session, ui),
         Command::Why(args) => why::run(&args, &session, ui),
         Command::History(args) => history::run(&args, &session, ui),
         Command::Outdated(args) => outdated::run(&args, &session, ui).await,
         Command::Export(args) => export::run(&args, &session, ui).await,
+        Command::Layers(args) => layers::run(&args, &session, ui).await,
         Command::Images => images::run(&project, ui),
-        Command::Completions { .. } => unreachable!("answered before a project is needed"),
+        Command::Cache(_)
+        | Command::Completions { .. }
+        | Command::Inspect(_)
+        | Command::Rebuild(_)
+        | Command::Sbom(_) => {
+            unreachable!("answered before a project is needed")
+        }
     }
 }
 

@@ -1,30 +1,38 @@
-//! What is installed in an image, read from the records that conda left in its layers.
+//! What is installed in an image, read from the records that package managers left in its layers.
 //!
-//! Nothing is run, unpacked or kept: layers are streamed from the layout or the registry, and of all their files only
-//! `conda-meta/*.json` is looked at. So an image of anybody's can be compared, whoever built it.
+//! Nothing is run, unpacked or kept: layers are streamed from where they are. To compare images ([`Reader::read`]) only
+//! `conda-meta/*.json` is looked at; to tell all that is in one ([`Reader::contents`]), the names and sizes of all files
+//! and the records of dpkg and pip, too. So an image of anybody's can be looked into, whoever built it.
 
+mod archive;
+mod contents;
+mod dpkg;
 mod error;
 mod place;
+mod python;
 mod record;
 mod remote;
 mod scan;
 mod source;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
 
 use futures::{StreamExt, TryStreamExt};
+use oci_spec::image::Descriptor;
 use rattler_conda_types::Subdir;
 
+pub use contents::{Attached, Contents, Installed, LayerContents, created_by};
 pub use error::Error;
 pub use source::{ImageSource, ParseImageError};
 
 use self::error::Result;
 use self::place::Place;
 use self::record::{Record, prefix_of};
-use self::scan::Scanned;
+use self::scan::{Depth, Scanned};
 use crate::lock::{Lock, LockedPackage};
 use crate::oci::walk::Cover;
-use crate::oci::{Digest, Image, Layer};
+use crate::oci::{Digest, Image, Layer, Layout, Platform};
 use crate::progress::{Progress, Task, Unit};
 use crate::registry;
 use crate::render::NOTEBOOK_PREFIX;
@@ -37,13 +45,14 @@ pub struct Reader<'a> {
     client: &'a registry::Client,
     progress: &'a dyn Progress,
     offline: bool,
+    depth: Depth,
     known: HashMap<Digest, Scanned>,
 }
 
 impl<'a> Reader<'a> {
     /// A reader that pulls with `client`, unless `offline`.
     pub fn new(client: &'a registry::Client, progress: &'a dyn Progress, offline: bool) -> Self {
-        Self { client, progress, offline, known: HashMap::new() }
+        Self { client, progress, offline, depth: Depth::Records, known: HashMap::new() }
     }
 
     /// The packages installed in the image that `source` names, for each of its platforms, as a lock: of the notebook
@@ -68,6 +77,62 @@ impl<'a> Reader<'a> {
         Ok(lock)
     }
 
+    /// All that is in the image that `source` names, for each of its platforms.
+    ///
+    /// # Errors
+    /// When the image cannot be had or read.
+    pub async fn contents(&mut self, source: &ImageSource, wanted: Option<Platform>) -> Result<Vec<Contents>> {
+        if self.depth != Depth::Files {
+            self.depth = Depth::Files;
+            self.known.clear();
+        }
+        let place = Place::open(source, self.client, self.offline)?;
+        let has_manifest = place.digest().await?.is_some();
+        let mut contents = Vec::new();
+        for image in place.images().await?.into_iter().filter(|image| wanted.is_none_or(|it| it == image.platform)) {
+            self.scan(&place, &image).await?;
+            let scanned: Vec<_> = image.layers.iter().filter_map(|layer| self.known.get(&layer.digest)).collect();
+            contents.push(Contents::new(&image, has_manifest, &scanned));
+        }
+        Ok(contents)
+    }
+
+    /// The digest of the image's index and the images themselves, without looking into them.
+    ///
+    /// # Errors
+    /// When the image cannot be had or read.
+    pub async fn images(&self, source: &ImageSource) -> Result<(Option<Digest>, Vec<Image>)> {
+        let place = Place::open(source, self.client, self.offline)?;
+        Ok((place.digest().await?, place.images().await?))
+    }
+
+    /// The documents about any of `subjects` that are kept beside the image.
+    ///
+    /// # Errors
+    /// When they cannot be had or read.
+    pub async fn attached(&self, source: &ImageSource, subjects: &BTreeSet<Digest>) -> Result<Vec<Attached>> {
+        let place = Place::open(source, self.client, self.offline)?;
+        let referrers = place.referrers(subjects).await?;
+        Ok(referrers.into_iter().map(|(subject, descriptor)| Attached { subject, descriptor }).collect())
+    }
+
+    /// The content of a document that is kept beside the image.
+    ///
+    /// # Errors
+    /// When it cannot be had or read.
+    pub async fn document(&self, source: &ImageSource, attached: &Attached) -> Result<Vec<u8>> {
+        Place::open(source, self.client, self.offline)?.document(&attached.descriptor).await
+    }
+
+    /// Brings the blob `descriptor` of the image to this machine, into `cache` if it is not on it, and returns where it is.
+    /// Its content is for the caller to check.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub async fn blob(&self, source: &ImageSource, descriptor: &Descriptor, cache: &Layout) -> Result<PathBuf> {
+        Place::open(source, self.client, self.offline)?.blob(descriptor, cache).await
+    }
+
     /// Reads the layers of `image` that are not known yet.
     async fn scan(&mut self, place: &Place<'_>, image: &Image) -> Result<()> {
         let missing: BTreeMap<Digest, &Layer> = image
@@ -81,7 +146,7 @@ impl<'a> Reader<'a> {
         let task = Task::start(self.progress, &label, Some(bytes), Unit::Bytes);
         let count = |bytes| task.advance(bytes);
         // Collected: a stream over the closure itself could not move to another thread (rust-lang/rust#102211).
-        let scans: Vec<_> = missing.into_values().map(|layer| place.scan(layer, &count)).collect();
+        let scans: Vec<_> = missing.into_values().map(|layer| place.scan(layer, self.depth, &count)).collect();
         let scanned: Vec<_> = futures::stream::iter(scans).buffer_unordered(AT_ONCE).try_collect().await?;
         self.known.extend(scanned);
         Ok(())

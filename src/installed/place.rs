@@ -1,10 +1,16 @@
 //! Where the documents and layers of an image are: on disk, or in a registry.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use oci_spec::image::Descriptor;
+
+use super::archive::Archive;
 use super::error::{Error, Result};
 use super::remote::Remote;
-use super::scan::{Scanned, scan};
+use super::scan::{Depth, Scanned, scan};
 use super::source::ImageSource;
-use crate::oci::{self, Digest, Image, Layer, Layout};
+use crate::oci::{self, Digest, Image, Layer, Layout, layout};
 use crate::registry;
 
 /// An image's place, opened.
@@ -15,6 +21,7 @@ pub struct Place<'a> {
 
 enum Kind<'a> {
     Layout(Layout),
+    Archive(Box<Archive>),
     Registry(Remote<'a>),
 }
 
@@ -22,6 +29,7 @@ impl<'a> Place<'a> {
     pub fn open(source: &'a ImageSource, client: &'a registry::Client, offline: bool) -> Result<Self> {
         let kind = match source {
             ImageSource::Layout(path) => Kind::Layout(Layout::open(path).map_err(invalid(source))?),
+            ImageSource::Archive(path) => Kind::Archive(Box::new(Archive::open(path).map_err(invalid(source))?)),
             ImageSource::Registry(_) if offline => return Err(Error::Offline { image: source.to_string() }),
             ImageSource::Registry(reference) => Kind::Registry(Remote { source, reference, client }),
         };
@@ -32,21 +40,76 @@ impl<'a> Place<'a> {
     pub async fn images(&self) -> Result<Vec<Image>> {
         match &self.kind {
             Kind::Layout(layout) => layout.images().map_err(invalid(self.source)),
+            Kind::Archive(archive) => Ok(vec![archive.image().clone()]),
             Kind::Registry(remote) => remote.images().await,
         }
     }
 
+    /// The digest that stands for all platforms; nothing for an archive, which has no manifest.
+    pub async fn digest(&self) -> Result<Option<Digest>> {
+        match &self.kind {
+            Kind::Layout(layout) => layout.image_index_digest().map(Some).map_err(invalid(self.source)),
+            Kind::Archive(_) => Ok(None),
+            Kind::Registry(remote) => remote.digest().await.map(Some),
+        }
+    }
+
+    /// Descriptors of the artifacts about any of `subjects`, each with its subject.
+    pub async fn referrers(&self, subjects: &BTreeSet<Digest>) -> Result<Vec<(Digest, Descriptor)>> {
+        let mut found = Vec::new();
+        for subject in subjects {
+            let referrers = match &self.kind {
+                Kind::Layout(layout) => layout.referrers(&BTreeSet::from([*subject])).map_err(invalid(self.source))?,
+                Kind::Archive(_) => Vec::new(),
+                Kind::Registry(remote) => remote.referrers(*subject).await?,
+            };
+            found.extend(referrers.into_iter().map(|descriptor| (*subject, descriptor)));
+        }
+        Ok(found)
+    }
+
+    /// The document of the artifact `descriptor`.
+    pub async fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
+        match &self.kind {
+            Kind::Layout(layout) => layout.artifact(descriptor).map_err(invalid(self.source)),
+            Kind::Archive(_) => Err(self.no_artifacts()),
+            Kind::Registry(remote) => remote.document(descriptor).await,
+        }
+    }
+
+    /// Where the blob `descriptor` is on this machine, once it is there.
+    pub async fn blob(&self, descriptor: &Descriptor, cache: &Layout) -> Result<PathBuf> {
+        let digest = layout::sha256(descriptor).map_err(invalid(self.source))?;
+        match &self.kind {
+            Kind::Layout(layout) => Ok(layout.blob_path(&digest)),
+            Kind::Archive(_) => Err(self.no_artifacts()),
+            Kind::Registry(remote) => remote.blob(descriptor, cache).await,
+        }
+    }
+
+    fn no_artifacts(&self) -> Error {
+        invalid(self.source)(oci::Error::malformed(&self.source, &"an archive holds no artifacts"))
+    }
+
     /// Reads `layer`, with its digest. `count` is told how many more bytes were read.
-    pub async fn scan(&self, layer: &Layer, count: &(dyn Fn(u64) + Sync)) -> Result<(Digest, Scanned)> {
+    pub async fn scan(&self, layer: &Layer, depth: Depth, count: &(dyn Fn(u64) + Sync)) -> Result<(Digest, Scanned)> {
+        let failed = || invalid(self.source);
         let scanned = match &self.kind {
             Kind::Layout(layout) => {
-                let blob = layout.open_blob(&layer.digest).map_err(invalid(self.source))?;
+                let blob = layout.open_blob(&layer.digest).map_err(failed())?;
                 let path = blob.path().to_owned();
-                let scanned = scan(layer.clone(), blob, path).await.map_err(invalid(self.source))?;
+                let scanned = scan(layer.clone(), depth, blob, path).await.map_err(failed())?;
                 count(layer.size);
                 scanned
             }
-            Kind::Registry(remote) => remote.scan(layer, count).await?,
+            Kind::Archive(archive) => {
+                let blob = archive.blob(layer).map_err(failed())?;
+                let path = blob.get_ref().path().to_owned();
+                let scanned = scan(layer.clone(), depth, blob, path).await.map_err(failed())?;
+                count(layer.size);
+                scanned
+            }
+            Kind::Registry(remote) => remote.scan(layer, depth, count).await?,
         };
         Ok((layer.digest, scanned))
     }

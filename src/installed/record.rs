@@ -7,6 +7,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::lock::{LockedPackage, Manager};
+use crate::supply::{Component, requirement_name};
 
 /// See the module's documentation. conda, mamba, micromamba and esker write these fields.
 #[derive(Clone, Debug, Deserialize)]
@@ -27,6 +28,13 @@ pub struct Record {
     md5: Option<String>,
     #[serde(default)]
     sha256: Option<String>,
+    #[serde(default)]
+    license: Option<String>,
+    #[serde(default)]
+    depends: Vec<String>,
+    /// What it has in the prefix, by path in it.
+    #[serde(default)]
+    pub files: Vec<String>,
 }
 
 /// Whether `path` is a record's.
@@ -55,6 +63,18 @@ impl Record {
             sha256: hash(&self.sha256),
             category: "main".to_owned(),
             optional: false,
+        }
+    }
+
+    /// The package as a document about the image has it; it is in `prefix`.
+    pub fn component(&self, prefix: &str, subdir: Subdir) -> Component {
+        let hash = |hash: &Option<String>| hash.clone().filter(|hash| !hash.is_empty());
+        Component {
+            md5: hash(&self.md5),
+            sha256: hash(&self.sha256),
+            license: self.license.clone(),
+            depends: self.depends.iter().map(|requirement| requirement_name(requirement)).collect(),
+            ..Component::conda(&self.name, &self.version, &self.build, prefix, self.url(subdir))
         }
     }
 

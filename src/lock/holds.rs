@@ -67,14 +67,14 @@ pub enum Stale {
         /// The package.
         package: String,
     },
-    /// An explicit lock is not what `conda-lock.yml` gives: it is missing, or was changed by hand.
+    /// An explicit lock is not what `conda-lock.yml` gives: one of the two was changed by hand.
     Explicit {
         /// Where.
         subdir: Subdir,
         /// The file.
         path: PathBuf,
-        /// Its content, if it is there.
-        found: Option<String>,
+        /// Its content.
+        found: String,
         /// What it should be.
         rendered: String,
     },
@@ -260,7 +260,6 @@ impl fmt::Display for Stale {
                 }
             }
             Self::Orphan { subdir, package } => write!(f, "nothing needs `{package}` on {subdir} any more"),
-            Self::Explicit { path, found: None, .. } => write!(f, "`{}` is missing", path.display()),
             Self::Explicit { path, .. } => write!(f, "`{}` is not what `conda-lock.yml` gives", path.display()),
         }
     }

@@ -17,7 +17,7 @@ use super::favour::{Live, Picks, matches_all};
 use super::solver::{Question, Wish};
 use crate::project::RelockPolicy;
 
-/// Times the solver is asked at most to find out what may stay after all. Each time costs about as much as a solve.
+/// Times the solver is asked at most to find out what may stay after all.
 const ATTEMPTS_TO_KEEP: usize = 48;
 
 /// What is wanted of one subdir's lock.
@@ -125,7 +125,7 @@ impl Movement<'_> {
             let newest = self.live.newest(name, &self.question.specs, allowed);
             let Some(newest) = newest.filter(|newest| newest.package_record.version > version) else { break };
             let above = [above(name, version.version())];
-            match self.question.solve(&Wish { pins: &[reached], favours, also: &above }) {
+            match self.question.solve(&Wish { pins: &[reached], favours, also: &above, quietly: false }) {
                 Ok(higher) => *answer = higher,
                 Err(SolveError::Unsolvable(reasons)) => {
                     return Ok(Some(Held {
@@ -143,7 +143,8 @@ impl Movement<'_> {
 
     /// Adds to `targets` what the policy moves: upwards only, and not to another build of the same version.
     fn by_policy(&self, targets: &mut Picks) -> Result<(), SolveError> {
-        let newest = self.question.solve(&Wish { pins: &[targets], favours: &[&self.wanted.preferred], also: &[] })?;
+        let favours = [&self.wanted.preferred];
+        let newest = self.question.solve(&Wish { pins: &[targets], favours: &favours, ..Wish::default() })?;
         for (name, record) in newest {
             let moves = self.wanted.policy == RelockPolicy::Fresh || self.is_requested(&name);
             if moves && self.is_news(&name, &record) {
@@ -172,13 +173,13 @@ impl Movement<'_> {
             }
         }
         if !keep.is_empty() {
-            match self.question.solve(&Wish { pins: &[targets, &keep], ..Wish::default() }) {
+            match self.question.solve(&Wish { pins: &[targets, &keep], quietly: true, ..Wish::default() }) {
                 Err(SolveError::Unsolvable(_)) => {}
                 other => return other,
             }
         }
-        let answer =
-            self.question.solve(&Wish { pins: &[targets], favours: &[&keep, &self.wanted.preferred], also: &[] })?;
+        let favours = [&keep, &self.wanted.preferred];
+        let answer = self.question.solve(&Wish { pins: &[targets], favours: &favours, ..Wish::default() })?;
         self.with_more_kept(answer, targets, keep)
     }
 
@@ -206,7 +207,8 @@ impl Movement<'_> {
             }
             attempts -= 1;
             let more: Picks = some.iter().cloned().collect();
-            match self.question.solve(&Wish { pins: &[&pins, &more], favours: &[&answer], also: &[] }) {
+            let favours = [&answer];
+            match self.question.solve(&Wish { pins: &[&pins, &more], favours: &favours, also: &[], quietly: true }) {
                 Ok(better) => {
                     pins.extend(more);
                     answer = better;

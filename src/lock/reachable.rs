@@ -1,9 +1,8 @@
-//! Which records a solve can come across when some are pinned.
+//! Which records a solve can come across when nearly everything is pinned.
 //!
-//! The solver works out what each candidate of each required name requires, before it decides anything: that is most of
-//! what a solve costs. A pinned name has one candidate. What only its other versions lead to, and those versions, cannot
-//! be in the answer; left out beforehand, a solve with everything pinned costs a twentieth, and finding out what may stay
-//! takes many of those.
+//! A pinned name has one candidate. What only its other versions lead to, and those versions, cannot be in the answer; left
+//! out beforehand, a solve with everything pinned costs a twentieth. That is the first question about a lock that was
+//! there, and mostly the last: working out what is possible at all (`possible`) would cost more than it saves.
 
 use std::collections::{HashMap, HashSet};
 

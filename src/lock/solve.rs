@@ -1,7 +1,7 @@
 //! Solving: records from channels, rattler's solver, one subdir beside the other.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures::future;
 use rattler_conda_types::{Channel, MatchSpec, PackageName, PackageRecord, RepoDataRecord, Subdir};
@@ -200,6 +200,7 @@ impl SubdirSolve<'_> {
             excluded: self.how.excluded(&records).into_iter().chain(self.of_other_subdirs(&records)).collect(),
             records: Arc::clone(&records),
             cancel: cancel.0.clone(),
+            possible: OnceLock::new(),
         };
         let live = Live::new(&records, &question.specs);
         let of_lock = |lock: Option<&Lock>| lock.map(|lock| live.locked(lock, self.spec.subdir)).transpose();

@@ -1,17 +1,21 @@
 //! rattler's solver, asked about one subdir as often as it takes.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rattler_conda_types::{GenericVirtualPackage, MatchSpec, RepoDataRecord};
+use rattler_repodata_gateway::RepoData;
 use rattler_solve::resolvo::Solver;
 use rattler_solve::{CancellationToken, ChannelPriority, SolveError, SolveStrategy, SolverImpl, SolverTask};
 use url::Url;
 
 use super::favour::Picks;
-use super::possible::possible;
+use super::possible::Possible;
 use super::reachable::reachable;
 use crate::channel::Records;
+
+/// So many records besides the pinned ones the solver goes through in no time.
+const FEW: usize = 10_000;
 
 /// What is the same each time the solver is asked.
 pub(super) struct Question {
@@ -25,6 +29,8 @@ pub(super) struct Question {
     pub excluded: HashMap<Url, Arc<str>>,
     /// Stops the solver.
     pub cancel: CancellationToken,
+    /// What an answer can have, worked out when it is first needed.
+    pub possible: OnceLock<Possible>,
 }
 
 /// What differs from one time to the next.
@@ -36,6 +42,8 @@ pub(super) struct Wish<'a> {
     pub favours: &'a [&'a Picks],
     /// More specs, which the solver decides first.
     pub also: &'a [MatchSpec],
+    /// Whether nobody is told why there is no answer.
+    pub quietly: bool,
 }
 
 /// Stops the solver when nobody waits for it any more.
@@ -52,19 +60,37 @@ impl Question {
     pub fn solve(&self, wish: &Wish<'_>) -> Result<Picks, SolveError> {
         let specs: Vec<MatchSpec> = wish.also.iter().chain(&self.specs).cloned().collect();
         let pins = first_of_each(wish.pins);
-        let all = || -> Vec<Vec<&RepoDataRecord>> { self.records.iter().map(|data| data.iter().collect()).collect() };
-        if pins.is_empty() {
-            let few = possible(all(), &specs, &self.virtual_packages);
-            match self.ask(few, &specs, &pins, wish) {
-                // An explanation is to tell of all there is.
-                Err(SolveError::Unsolvable(_)) => {}
-                other => return other,
+        if wish.quietly && self.possible.get().is_none() {
+            let few = reachable(self.some_records(|_| true), &specs, &pins);
+            if few.iter().map(Vec::len).sum::<usize>() <= FEW {
+                return self.ask(few, &specs, &pins, wish);
             }
-        } else if wish.also.is_empty() {
-            // Nobody is told why not everything can stay.
-            return self.ask(reachable(all(), &specs, &pins), &specs, &pins, wish);
         }
-        self.ask(all(), &specs, &pins, wish)
+        let unsolvable = match self.possible().left(&pins, wish.also) {
+            Some(left) if left.hopeless => SolveError::Unsolvable(Vec::new()),
+            Some(left) => match self.ask(self.some_records(|number| left.stays[number]), &specs, &pins, wish) {
+                Err(SolveError::Unsolvable(reasons)) => SolveError::Unsolvable(reasons),
+                other => return other,
+            },
+            None => return self.ask(self.some_records(|_| true), &specs, &pins, wish),
+        };
+        if wish.quietly {
+            return Err(unsolvable);
+        }
+        // An explanation is to tell of all there is.
+        self.ask(self.some_records(|_| true), &specs, &pins, wish)
+    }
+
+    fn possible(&self) -> &Possible {
+        let all = || self.records.iter().flat_map(RepoData::iter_arc);
+        self.possible.get_or_init(|| Possible::new(all(), &self.specs, &self.virtual_packages))
+    }
+
+    /// The records whose numbers, counted over all lists, are `wanted`.
+    fn some_records(&self, wanted: impl Fn(usize) -> bool) -> Vec<Vec<&RepoDataRecord>> {
+        let mut number = 0..;
+        let mut is_wanted = |_: &&RepoDataRecord| number.next().is_some_and(&wanted);
+        self.records.iter().map(|data| data.iter().filter(&mut is_wanted).collect()).collect()
     }
 
     fn ask(

@@ -16,6 +16,12 @@ impl Lock {
     /// # Errors
     /// [`Error::Write`] with the file.
     pub fn write(&self, image: &ImageSpec) -> Result<Vec<PathBuf>, Error> {
+        let explicit = || self.write_explicit(image);
+        let (explicit, whole) = rayon::join(explicit, || self.write_whole(&image.lock_path()));
+        Ok(explicit?.into_iter().chain(whole?).collect())
+    }
+
+    fn write_explicit(&self, image: &ImageSpec) -> Result<Vec<PathBuf>, Error> {
         let mut written = Vec::new();
         for subdir in &self.subdirs {
             let path = image.explicit_lock_path(*subdir);
@@ -25,17 +31,22 @@ impl Lock {
                 written.push(path);
             }
         }
-        let path = image.lock_path();
-        let mut sorted = self.clone();
-        sorted.sort();
-        if !Self::read(&path).is_ok_and(|old| old.as_ref() == Some(&sorted)) {
-            replace(&path, &sorted.to_conda_lock_yaml())?;
-            written.push(path);
-        }
         Ok(written)
     }
 
-    /// The explicit locks in the folder of `image` that [`write`](Self::write) would replace.
+    fn write_whole(&self, path: &Path) -> Result<Option<PathBuf>, Error> {
+        let mut sorted = self.clone();
+        sorted.sort();
+        let (old, content) = rayon::join(|| Self::read(path), || sorted.to_conda_lock_yaml());
+        if old.is_ok_and(|old| old.as_ref() == Some(&sorted)) {
+            return Ok(None);
+        }
+        replace(path, &content)?;
+        Ok(Some(path.to_path_buf()))
+    }
+
+    /// The explicit locks in the folder of `image` that say something else than this lock. One that is not there is no
+    /// fault: many projects keep those of some subdirs only, or none.
     ///
     /// # Errors
     /// [`Error::Read`] for a file that is there and cannot be read.
@@ -44,12 +55,12 @@ impl Lock {
         for &subdir in &self.subdirs {
             let path = image.explicit_lock_path(subdir);
             let found = match fs_err::read(&path) {
-                Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(source) => return Err(Error::Read { path, source }),
             };
             let rendered = self.explicit(subdir);
-            if !found.as_ref().is_some_and(|found| says_the_same(found, &rendered)) {
+            if !says_the_same(&found, &rendered) {
                 stale.push(Stale::Explicit { subdir, path, found, rendered });
             }
         }

@@ -63,6 +63,9 @@ impl Style {
 /// `text` with line breaks in place of the single spaces where PyYAML breaks, and one more in each run of its own.
 fn folded(text: &str, fold: Option<Fold>) -> String {
     let Some(Fold { mut column, indent }) = fold else { return text.to_owned() };
+    if !text.contains([' ', '\n']) {
+        return text.to_owned();
+    }
     let characters: Vec<char> = text.chars().collect();
     let is_space = |index: usize| characters.get(index) == Some(&' ');
     let mut out = String::with_capacity(text.len());

@@ -115,7 +115,8 @@ impl Layout {
     pub fn image_index_digest(&self) -> Result<Digest> {
         let top = self.index()?;
         let indexes: BTreeSet<_> = top.manifests().iter().filter(|d| is_index(d)).map(sha256).collect::<Result<_>>()?;
-        let all: BTreeSet<_> = top.manifests().iter().map(sha256).collect::<Result<_>>()?;
+        let images = top.manifests().iter().filter(|d| d.artifact_type().is_none());
+        let all: BTreeSet<_> = images.map(sha256).collect::<Result<_>>()?;
         for candidates in [indexes, all] {
             if let (1, Some(only)) = (candidates.len(), candidates.first()) {
                 return Ok(*only);
@@ -268,7 +269,8 @@ fn is_attestation(descriptor: &Descriptor) -> bool {
     descriptor.annotations().as_ref().is_some_and(|all| all.contains_key("vnd.docker.reference.type"))
 }
 
-fn is_config(descriptor: &Descriptor) -> bool {
+/// Whether a descriptor is of an image's configuration, in OCI's or Docker's words; an artifact has another.
+pub(super) fn is_config(descriptor: &Descriptor) -> bool {
     let name = descriptor.media_type().as_ref();
     *descriptor.media_type() == MediaType::ImageConfig || name == "application/vnd.docker.container.image.v1+json"
 }

@@ -6,7 +6,7 @@
 //! The shape of `index.json` is what skopeo, umoci and Docker all accept. Its first entry is the image index of all
 //! platforms, tagged with the image's name. With several platforms, one entry more for each follows, tagged
 //! `NAME-amd64` and so on: umoci cannot choose between platforms, so it needs a tag that stands for exactly one
-//! manifest. With one platform the index alone serves everybody.
+//! manifest. With one platform the index alone serves everybody. Last come artifacts, which have no tag.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -16,6 +16,7 @@ use std::time::Duration;
 use oci_spec::image::{
     ANNOTATION_REF_NAME, Descriptor, ImageIndex, ImageIndexBuilder, MediaType, OciLayout, OciLayoutBuilder,
 };
+use rayon::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -102,7 +103,8 @@ impl Layout {
     /// [`Error::Write`].
     pub fn put(&self, bytes: &[u8]) -> Result<(Digest, u64)> {
         let (digest, size) = (Digest::of(bytes), bytes.len() as u64);
-        if !self.has(&digest, size) {
+        // What fits into memory is quickly compared: a damaged document must not stay because it is as long as it was.
+        if !(self.has(&digest, size) && fs_err::read(self.blob_path(&digest)).is_ok_and(|there| there == bytes)) {
             write_atomically(&self.blob_path(&digest), bytes)?;
         }
         Ok((digest, size))
@@ -115,6 +117,38 @@ impl Layout {
     pub fn put_json<T: Serialize>(&self, media_type: MediaType, value: &T) -> Result<Descriptor> {
         let (digest, size) = self.put(&canonical_json(value))?;
         Ok(Descriptor::new(media_type, size, digest))
+    }
+
+    /// Reads every blob, and removes those that are not what they are called: the next build writes them anew. Returns
+    /// the digests of those that were removed.
+    ///
+    /// # Errors
+    /// When the layout cannot be read, or a blob not be removed.
+    pub fn drop_damaged(&self) -> Result<Vec<Digest>> {
+        let listed = fs_err::read_dir(self.blobs()).map_err(Error::read(&self.blobs()))?;
+        let named = listed.flatten().filter_map(|entry| Digest::from_hex(entry.file_name().to_str()?).ok());
+        let mut digests: Vec<Digest> = named.collect();
+        digests.sort();
+        let is_damaged = |digest: &Digest| -> Result<bool> {
+            let path = self.blob_path(digest);
+            let (found, _) = Digest::of_reader(self.open_blob(digest)?).map_err(Error::read(&path))?;
+            Ok(found != *digest)
+        };
+        let checked: Vec<_> = digests.into_par_iter().map(|digest| Ok((digest, is_damaged(&digest)?))).collect();
+        let mut damaged = Vec::new();
+        for result in checked {
+            match result {
+                Ok((digest, true)) => {
+                    let path = self.blob_path(&digest);
+                    fs_err::remove_file(&path).map_err(Error::write(&path))?;
+                    damaged.push(digest);
+                }
+                // A build may just have removed it.
+                Ok((_, false)) | Err(Error::MissingBlob { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(damaged)
     }
 
     /// Starts a blob whose digest is not known yet.
@@ -208,7 +242,15 @@ impl Layout {
     /// # Errors
     /// [`Error::MissingBlob`] when a manifest is not there; [`Error::Write`].
     pub fn set_index(&self, name: &str, index: &ImageIndex) -> Result<Descriptor> {
-        for manifest in index.manifests() {
+        self.set_index_with(name, index, &[])
+    }
+
+    /// [`set_index`](Self::set_index), with `artifacts` about its images.
+    ///
+    /// # Errors
+    /// Those of [`set_index`](Self::set_index).
+    pub fn set_index_with(&self, name: &str, index: &ImageIndex, artifacts: &[Descriptor]) -> Result<Descriptor> {
+        for manifest in index.manifests().iter().chain(artifacts) {
             let digest = sha256(manifest)?;
             if !self.has(&digest, manifest.size()) {
                 return Err(Error::MissingBlob { layout: self.root.clone(), digest });
@@ -222,6 +264,7 @@ impl Layout {
                 Some(tagged(manifest, &format!("{name}-{}", platform.architecture())))
             }));
         }
+        entries.extend_from_slice(artifacts);
         let top = ImageIndexBuilder::default()
             .schema_version(2u32)
             .media_type(MediaType::ImageIndex)
@@ -234,6 +277,14 @@ impl Layout {
             write_atomically(&self.index_path(), &text)?;
         }
         Ok(descriptor)
+    }
+
+    /// The tag of its image, which is the first there is; `None` where none has one.
+    pub fn name(&self) -> Option<String> {
+        let index = self.index().ok()?;
+        let mut names =
+            index.manifests().iter().filter_map(|entry| entry.annotations().as_ref()?.get(ANNOTATION_REF_NAME));
+        names.next().cloned()
     }
 
     /// Reads `index.json`.

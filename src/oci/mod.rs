@@ -4,7 +4,9 @@
 //! order of their own and a digest must not depend on a hash seed.
 
 pub mod archive;
+pub mod artifact;
 mod blob;
+pub mod closure;
 pub mod compression;
 pub mod digest;
 pub mod document;
@@ -23,7 +25,9 @@ pub mod validate;
 pub mod walk;
 
 pub use archive::write_docker_archive;
+pub use artifact::Artifact;
 pub use blob::BlobWriter;
+pub use closure::Closure;
 pub use compression::{Compression, Encoder};
 pub use digest::Digest;
 pub use document::Document;

@@ -50,6 +50,29 @@ pub fn unpack(
     ownership: Ownership,
     progress: &dyn Progress,
 ) -> Result<()> {
+    unpack_listed(image, layout, target, ownership, None, progress).map(drop)
+}
+
+/// What the layers say of each path that lies unpacked, by the path relative to the root; empty for the root itself.
+pub type Listing = BTreeMap<PathBuf, LayerEntry>;
+
+/// [`unpack`] to files of the one who unpacks, and a list of what the layers say of them: owners, modes, times.
+/// Directories that no layer lists are not in it, nor are other names of a file.
+///
+/// # Errors
+/// Those of [`unpack`].
+pub fn unpack_with_list(image: &Image, layout: &Layout, target: &Path, progress: &dyn Progress) -> Result<Listing> {
+    unpack_listed(image, layout, target, Ownership::Mine, Some(Listing::new()), progress)
+}
+
+fn unpack_listed(
+    image: &Image,
+    layout: &Layout,
+    target: &Path,
+    ownership: Ownership,
+    listed: Option<Listing>,
+    progress: &dyn Progress,
+) -> Result<Listing> {
     fs_err::create_dir_all(target).map_err(Error::write(target))?;
     // A link that leads to the directory is not the root that the layers may replace.
     let target = &target.canonicalize().map_err(Error::read(target))?;
@@ -60,6 +83,7 @@ pub fn unpack(
         ownership,
         made: HashSet::new(),
         directories: BTreeMap::new(),
+        listed,
         left: MAX_UNPACKED,
     };
     for layer in &image.layers {
@@ -67,7 +91,9 @@ pub fn unpack(
             unpacker.layer(layer.digest, content).map(ControlFlow::Continue)
         })?;
     }
-    unpacker.finish().map_err(Error::write(target))
+    unpacker.finish().map_err(Error::write(target))?;
+    let listed = unpacker.listed.unwrap_or_default().into_iter();
+    Ok(listed.filter_map(|(place, entry)| Some((place.strip_prefix(target).ok()?.to_owned(), entry))).collect())
 }
 
 /// What a whiteout takes away.
@@ -102,6 +128,8 @@ struct Unpacker {
     /// Mode and time of directories by path on disk. They are set last, as filling a directory changes its time and
     /// may need more rights than it grants.
     directories: BTreeMap<PathBuf, (u32, u64)>,
+    /// What is unpacked, by path on disk, if that is to be known.
+    listed: Option<Listing>,
     left: u64,
 }
 
@@ -126,7 +154,9 @@ impl Unpacker {
             return self.whiteout(&whiteout, &place);
         }
         if entry.kind == EntryKind::Directory {
-            return self.directory(place, entry);
+            self.directory(place.clone(), entry)?;
+            self.list(place, entry);
+            return Ok(());
         }
         if place == self.root.path() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the root is no directory"));
@@ -144,8 +174,18 @@ impl Unpacker {
             EntryKind::Special(special) => self.special(&place, entry, *special)?,
             EntryKind::Directory => unreachable!("handled above"),
         }
-        self.made.insert(place);
+        self.made.insert(place.clone());
+        // Another name for a file is listed as that file.
+        if !matches!(entry.kind, EntryKind::Hardlink(_)) {
+            self.list(place, entry);
+        }
         Ok(())
+    }
+
+    fn list(&mut self, place: PathBuf, entry: &LayerEntry) {
+        if let Some(listed) = &mut self.listed {
+            listed.insert(place, entry.clone());
+        }
     }
 
     fn directory(&mut self, place: PathBuf, entry: &LayerEntry) -> io::Result<()> {
@@ -217,17 +257,16 @@ impl Unpacker {
 
     /// Removes whatever is at `place`, if anything is.
     fn remove(&mut self, place: &Path) -> io::Result<()> {
+        if let Some(listed) = &mut self.listed {
+            forget(listed, place);
+        }
         let Ok(found) = fs::symlink_metadata(place) else { return Ok(()) };
         self.root.changed();
         if !found.is_dir() {
             return fs::remove_file(place);
         }
         // What is recorded of directories below must go too: a link in their place would lead their modes elsewhere.
-        let gone = self.directories.range(place.to_owned()..).map(|(path, _)| path);
-        let gone: Vec<_> = gone.take_while(|path| path.starts_with(place)).cloned().collect();
-        for path in gone {
-            self.directories.remove(&path);
-        }
+        forget(&mut self.directories, place);
         fs::remove_dir_all(place)
     }
 
@@ -245,7 +284,7 @@ impl Unpacker {
         }
     }
 
-    fn finish(self) -> io::Result<()> {
+    fn finish(&self) -> io::Result<()> {
         // Children first: the mode of a directory may forbid to look into it.
         for (path, (mode, mtime)) in self.directories.iter().rev() {
             let writable = if self.ownership == Ownership::Mine { 0o700 } else { 0 };
@@ -253,6 +292,15 @@ impl Unpacker {
             set_time(path, *mtime)?;
         }
         Ok(())
+    }
+}
+
+/// Removes `place` and all that is below it.
+fn forget<T>(recorded: &mut BTreeMap<PathBuf, T>, place: &Path) {
+    let gone = recorded.range(place.to_owned()..).map(|(path, _)| path);
+    let gone: Vec<_> = gone.take_while(|path| path.starts_with(place)).cloned().collect();
+    for path in gone {
+        recorded.remove(&path);
     }
 }
 

@@ -4,6 +4,7 @@ use oci_spec::image::{Descriptor, ImageManifest};
 use rayon::prelude::*;
 
 use super::error::{Error, Result};
+use super::image::is_config;
 use super::layout::{platform_of, sha256};
 use super::{Digest, Image, Layer, Layout};
 
@@ -49,7 +50,8 @@ pub fn validate(layout: &Layout) -> std::result::Result<(), Vec<Problem>> {
 fn image_problems(layout: &Layout, descriptor: &Descriptor) -> Vec<Problem> {
     let loaded = sha256(descriptor).and_then(|digest| Ok((digest, load(layout, descriptor)?)));
     match loaded {
-        Ok((manifest, image)) => {
+        Ok((_, None)) => Vec::new(),
+        Ok((manifest, Some(image))) => {
             let layers = image.layers.par_iter().filter_map(|layer: &Layer| layer.measure(layout).err());
             let mut problems: Vec<_> = layers.map(|source| Problem::Image { manifest, source }).collect();
             problems.extend(platform_problem(&image));
@@ -62,10 +64,15 @@ fn image_problems(layout: &Layout, descriptor: &Descriptor) -> Vec<Problem> {
     }
 }
 
-fn load(layout: &Layout, descriptor: &Descriptor) -> Result<Image> {
+/// The image, or nothing for an artifact that is all there.
+fn load(layout: &Layout, descriptor: &Descriptor) -> Result<Option<Image>> {
     let manifest: ImageManifest = layout.read_json(descriptor)?;
+    if manifest.subject().is_some() && !is_config(manifest.config()) {
+        layout.read(manifest.config())?;
+        return layout.artifact(descriptor).map(|_| None);
+    }
     let config = layout.read_json(manifest.config())?;
-    Image::new(descriptor.clone(), manifest, config)
+    Image::new(descriptor.clone(), manifest, config).map(Some)
 }
 
 fn platform_problem(image: &Image) -> Option<Problem> {

@@ -26,6 +26,9 @@ pub struct Locked {
     pub changes: Option<LockDiff>,
     /// What was to be updated and is not the newest that the environment allows.
     pub held: Vec<HeldBack>,
+    /// Number of Debian packages by platform.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub debian: BTreeMap<String, usize>,
     /// Seconds it took.
     #[serde(serialize_with = "as_seconds")]
     pub seconds: Duration,
@@ -42,6 +45,8 @@ pub struct LockChoice {
     pub recursive: bool,
     /// Whether another build of the same version is reason enough to move.
     pub rebuilds: bool,
+    /// Lock Debian packages anew, from the archive as it is now.
+    pub update_apt: bool,
     /// What was published later does not count, instead of the project's `min-age`.
     pub cutoff: Option<Cutoff>,
 }
@@ -74,10 +79,15 @@ impl Session<'_> {
                 (lock, changes, held)
             }
         };
-        let written = lock.write(image)?;
+        let (apt, apt_file) = self.lock_apt(image, choice).await?;
+        let mut written = lock.write(image)?;
+        written.extend(apt_file);
+        let debian =
+            apt.map(|apt| apt.platforms.iter().map(|(p, lock)| (p.to_string(), lock.packages.len())).collect());
         let packages = lock.subdirs.iter().map(|s| (s.to_string(), lock.packages_for(*s).count())).collect();
         let written = written.iter().map(|path| self.relative(path)).collect();
-        Ok(Locked { image: image.name.clone(), written, packages, changes, held, seconds: start.elapsed() })
+        let (image, debian) = (image.name.clone(), debian.unwrap_or_default());
+        Ok(Locked { image, written, packages, changes, held, debian, seconds: start.elapsed() })
     }
 
     async fn relock(
@@ -145,8 +155,7 @@ impl Session<'_> {
         if reasons.is_empty() { Ok(lock) } else { Err(Error::Stale { image: image.name.clone(), reasons }) }
     }
 
-    /// All that [`lock`](Self::lock) would have to do something about: inputs that do not hold, explicit locks that are
-    /// missing or were changed. Uses no network.
+    /// All that does not agree: inputs that do not hold, explicit locks that say something else. Uses no network.
     ///
     /// # Errors
     /// [`Error::NotLocked`] when there is no lock, others when it cannot be read.

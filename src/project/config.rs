@@ -11,7 +11,11 @@ use rattler_conda_types::Subdir;
 
 use super::fields::{distinct, get};
 use super::yaml::{Document, Entry, Node, Value};
-use super::{Age, AptPolicy, BaseReference, BaseSource, ChangeKind, Denied, Error, Help, Mirror, Place, RelockPolicy};
+use super::{
+    Age, AptPolicy, BaseReference, BaseSource, ChangeKind, Denied, Error, Help, Mirror, Place, RelockPolicy, Snapshot,
+    Strip,
+};
+use crate::cache::{ParseSizeError, Size};
 use crate::oci::{Platform, reference};
 
 /// The file's name.
@@ -20,8 +24,9 @@ pub(super) const FILE: &str = "esker.yml";
 /// Layers an image may have: Docker refuses more than 125, the base's counted; below 3 there is nothing to share.
 const LAYERS: std::ops::RangeInclusive<usize> = 3..=110;
 
-const PROJECT_KEYS: [&str; 19] = [
+const PROJECT_KEYS: [&str; 24] = [
     "registry",
+    "cache-limit",
     "base",
     "platforms",
     "lock-subdirs",
@@ -31,17 +36,21 @@ const PROJECT_KEYS: [&str; 19] = [
     "env",
     "labels",
     "apt",
+    "apt-snapshot",
+    "skip-maintainer-scripts",
     "skip-link-scripts",
+    "strip",
     "relock",
     "refresh",
     "prefer-parent",
     "min-age",
     "min-age-exempt",
+    "sbom",
     "deny",
     "allow",
     "images",
 ];
-const IMAGE_KEYS: [&str; 15] = [
+const IMAGE_KEYS: [&str; 19] = [
     "parent",
     "base",
     "platforms",
@@ -51,18 +60,23 @@ const IMAGE_KEYS: [&str; 15] = [
     "env",
     "labels",
     "apt",
+    "apt-snapshot",
+    "skip-maintainer-scripts",
     "skip-link-scripts",
+    "strip",
     "relock",
     "refresh",
     "prefer-parent",
     "min-age",
     "min-age-exempt",
+    "sbom",
 ];
 
 /// What `esker.yml` says; its default is what holds without the file.
 #[derive(Debug, Default)]
 pub(super) struct Config {
     pub(super) registry: Option<String>,
+    pub(super) cache_limit: Option<Size>,
     pub(super) root: Root,
     /// What images have that do not say otherwise.
     pub(super) defaults: Settings,
@@ -101,12 +115,16 @@ pub(super) struct Settings {
     pub(super) env: IndexMap<String, String>,
     pub(super) labels: IndexMap<String, String>,
     pub(super) apt: Option<AptPolicy>,
+    pub(super) apt_snapshot: Option<Snapshot>,
+    pub(super) skip_maintainer_scripts: Vec<String>,
     pub(super) skip_link_scripts: Vec<String>,
+    pub(super) strip: Option<Strip>,
     pub(super) relock: Option<RelockPolicy>,
     pub(super) refresh: Vec<String>,
     pub(super) prefer_parent: Option<bool>,
     pub(super) min_age: Option<Age>,
     pub(super) min_age_exempt: Vec<String>,
+    pub(super) sbom: Option<bool>,
 }
 
 /// A value and where it is written.
@@ -127,6 +145,7 @@ impl Config {
         let fields = root.fields(FILE, &PROJECT_KEYS)?;
         Ok(Self {
             registry: get(fields, "registry").map(registry).transpose()?,
+            cache_limit: get(fields, "cache-limit").map(cache_limit).transpose()?,
             root: get(fields, "root").map(root_image).transpose()?.unwrap_or_default(),
             defaults: Settings::read(fields)?,
             images: get(fields, "images").map(images).transpose()?.unwrap_or_default(),
@@ -151,12 +170,16 @@ impl Settings {
             env: get(fields, "env").map(env).transpose()?.unwrap_or_default(),
             labels: get(fields, "labels").map(labels).transpose()?.unwrap_or_default(),
             apt: get(fields, "apt").map(apt).transpose()?,
+            apt_snapshot: get(fields, "apt-snapshot").map(|node| parsed(node, "apt-snapshot")).transpose()?,
+            skip_maintainer_scripts: packages("skip-maintainer-scripts")?,
             skip_link_scripts: packages("skip-link-scripts")?,
+            strip: get(fields, "strip").map(strip).transpose()?,
             relock: get(fields, "relock").map(|node| parsed(node, "relock")).transpose()?,
             refresh: packages("refresh")?,
             prefer_parent: get(fields, "prefer-parent").map(|node| node.boolean("prefer-parent")).transpose()?,
             min_age: get(fields, "min-age").map(|node| parsed(node, "min-age")).transpose()?,
             min_age_exempt: packages("min-age-exempt")?,
+            sbom: get(fields, "sbom").map(|node| node.boolean("sbom")).transpose()?,
         })
     }
 }
@@ -201,6 +224,12 @@ fn registry(node: &Node) -> Result<String, Error> {
         return Err(node.bad_value("registry", problem));
     }
     Ok(text.to_owned())
+}
+
+fn cache_limit(node: &Node) -> Result<Size, Error> {
+    let text = node.text_or_number("cache-limit")?;
+    let problem = "write a number with a unit, such as `20GB` or `500 MiB`";
+    text.parse().map_err(|_: ParseSizeError| node.bad_value("cache-limit", problem))
 }
 
 fn base(node: &Node) -> Result<BaseSource, Error> {
@@ -272,9 +301,10 @@ fn layers(node: &Node) -> Result<usize, Error> {
 
 fn apt(node: &Node) -> Result<AptPolicy, Error> {
     match node.text("apt")? {
+        "install" => Ok(AptPolicy::Install),
         "skip" => Ok(AptPolicy::Skip),
         "refuse" => Ok(AptPolicy::Refuse),
-        _ => Err(node.bad_value("apt", "write `refuse` or `skip`")),
+        _ => Err(node.bad_value("apt", "write `install`, `refuse` or `skip`")),
     }
 }
 
@@ -307,6 +337,16 @@ fn map(
     Ok(map)
 }
 
+fn strip(node: &Node) -> Result<Strip, Error> {
+    let items = node.items("strip", "a list of patterns (`['*.a']`)")?;
+    let texts = distinct(items, "strip", |node| {
+        let text = node.text("strip")?.to_owned();
+        Strip::parse([text.clone()]).map_err(|problem| node.bad_value("strip", problem))?;
+        Ok(text)
+    })?;
+    Strip::parse(texts).map_err(|problem| node.bad_value("strip", problem))
+}
+
 fn names(node: &Node, key: &str) -> Result<Vec<String>, Error> {
     let items = node.items(key, "a list of package names (`[graphviz]`)")?;
     distinct(items, key, |node| node.text(key).map(str::to_owned))
@@ -335,19 +375,27 @@ mod tests {
     #[test]
     fn everything_there_is() {
         let config = parse(
-            "registry: quay.io/example\nbase: {linux/amd64: 'oci:base', linux/arm64: 'rootfs:arm.tar'}\n\
+            "registry: quay.io/example\ncache-limit: 20GB\nbase: {linux/amd64: 'oci:base', linux/arm64: 'rootfs:arm.tar'}\n\
              platforms: [linux/arm64, linux/amd64]\nlock-subdirs: [linux-64, linux-aarch64, osx-64]\nroot: none\n\
              mirrors:\n  https://conda.anaconda.org/: http://localhost:8080/\nlayers: 40\nenv: {A: 1}\nlabels: {a.b/c: x}\n\
-             apt: skip\nskip-link-scripts: [graphviz]\nrelock: requested\nrefresh: [openssl]\n\
-             prefer-parent: false\nmin-age: 7 days\nmin-age-exempt: [certifi]\ndeny: [downgrade, removal]\nallow: [gcsfs]\nimages:\n  a:\n  b: {}\n  c: {parent: a, platforms: [linux/amd64]}\n",
+             apt: skip\napt-snapshot: 2026-11-01\nskip-maintainer-scripts: [man-db]\nskip-link-scripts: [graphviz]\n\
+             strip: ['*.h']\nrelock: requested\nrefresh: [openssl]\n\
+             prefer-parent: false\nsbom: false\nmin-age: 7 days\nmin-age-exempt: [certifi]\ndeny: [downgrade, removal]\nallow: [gcsfs]\nimages:\n  a:\n  b: {}\n  c: {parent: a, platforms: [linux/amd64]}\n",
         )
         .unwrap();
         assert_eq!(config.registry.as_deref(), Some("quay.io/example"));
+        assert_eq!(config.cache_limit, Some(Size(20_000_000_000)));
         assert!(matches!(config.root, Root::None));
         assert_eq!(config.defaults.mirrors[0].to_string(), "https://conda.anaconda.org/=http://localhost:8080/");
         assert_eq!(config.defaults.layers, Some(40));
         assert_eq!(config.defaults.env["A"], "1");
         assert_eq!(config.defaults.apt, Some(AptPolicy::Skip));
+        assert_eq!(config.defaults.strip.as_ref().unwrap().texts(), ["*.h"]);
+        assert_eq!(
+            config.defaults.apt_snapshot.map(|snapshot| snapshot.to_string()).as_deref(),
+            Some("20261101T000000Z")
+        );
+        assert_eq!(config.defaults.skip_maintainer_scripts, ["man-db"]);
         assert_eq!(config.defaults.relock, Some(RelockPolicy::Requested));
         assert_eq!(
             (&config.defaults.refresh[..], config.defaults.prefer_parent),
@@ -355,11 +403,12 @@ mod tests {
         );
         assert_eq!(config.defaults.min_age, Some("1 week".parse().unwrap()));
         assert_eq!(config.defaults.min_age_exempt, ["certifi"]);
+        assert_eq!(config.defaults.sbom, Some(false));
         assert_eq!(config.denied.kinds, [ChangeKind::Downgrade, ChangeKind::Removal]);
         assert_eq!(config.denied.allow, ["gcsfs"]);
         assert_eq!(config.images.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
         let parent = config.images["c"].parent.as_ref().unwrap();
-        assert_eq!((parent.value.as_str(), parent.place.to_string().as_str()), ("a", "f:23:15"));
+        assert_eq!((parent.value.as_str(), parent.place.to_string().as_str()), ("a", "f:28:15"));
         let Some(BaseSource::PerPlatform(bases)) = config.defaults.base else { panic!("a map") };
         assert_eq!(bases[&Platform::LinuxArm64].to_string(), "rootfs:arm.tar");
     }
@@ -411,6 +460,14 @@ mod tests {
                 "mirrors: {https://a/: []}",
                 "f:1:23: `a list` cannot be `mirrors`: list at least one URL, or remove the entry",
             ),
+            (
+                "cache-limit: much",
+                "f:1:14: `much` cannot be `cache-limit`: write a number with a unit, such as `20GB` or `500 MiB`",
+            ),
+            (
+                "strip: [a, /b]",
+                "f:1:12: `/b` cannot be `strip`: write a pattern of files below the prefix, as `*.a` or `share/doc/**/*.html`",
+            ),
             ("layers: 2", "f:1:9: `2` cannot be `layers`: write a number from 3 to 110"),
             ("layers: 111", "f:1:9: `111` cannot be `layers`: write a number from 3 to 110"),
             ("layers: many", "f:1:9: `many` cannot be `layers`: write a number from 3 to 110"),
@@ -425,7 +482,7 @@ mod tests {
                 "f:1:10: `1 month` cannot be `min-age`: write an age in weeks, days or hours, such as `7 days` or `36h`",
             ),
             ("prefer-parent: 1", "f:1:16: `prefer-parent` must be `true` or `false`, not a number"),
-            ("apt: install", "f:1:6: `install` cannot be `apt`: write `refuse` or `skip`"),
+            ("apt: always", "f:1:6: `always` cannot be `apt`: write `install`, `refuse` or `skip`"),
             ("env: {1A: x}", "f:1:7: `1A` cannot be `env`: names of variables have only letters, digits and `_`"),
             ("env: {A: yes}", "f:1:10: `A` must be text (put it in quotes if it is meant as such), not a boolean"),
             ("labels: {a b: x}", "f:1:10: `a b` cannot be `labels`: names of labels have no spaces and no `=`"),

@@ -321,6 +321,16 @@ pub enum Error {
         /// The platform.
         platform: Platform,
     },
+    /// A line of `apt.txt` that names a package in a way that cannot be followed.
+    #[error("{place}: `{given}` cannot be asked for: {what}; write `NAME` or `NAME=VERSION`")]
+    AptForm {
+        /// The line.
+        place: Place,
+        /// As written.
+        given: String,
+        /// Why not.
+        what: &'static str,
+    },
     /// A line of `apt.txt` that names no package.
     #[error(
         "{place}: `{given}` is not the name of a Debian package; write one name a line (`vim`, `libgl1=1.6.0-1`), and \

@@ -15,7 +15,9 @@ mod requirement;
 mod resolve;
 mod review;
 mod selector;
+mod snapshot;
 mod spec;
+mod strip;
 mod text;
 mod virtual_packages;
 mod yaml;
@@ -25,8 +27,10 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use rattler_conda_types::Subdir;
 
+use crate::cache::Size;
 use crate::oci::Platform;
 
+pub use apt::AptRequest;
 pub use base::{ParseBaseError, ParseMirrorError};
 pub use error::{ChannelConflict, Conflict, Error, Help};
 pub use fields::SUBDIRS;
@@ -34,7 +38,9 @@ pub use merge::{Merged, MergedSpec, merge};
 pub use relock::{Age, Cutoff, RelockPolicy, Relocking};
 pub use requirement::{Requirement, RequirementError, parse_requirement, requirement, sha256_of, wheel_url};
 pub use review::{ChangeKind, Denied};
+pub use snapshot::Snapshot;
 pub use spec::{SpecError, lint, match_spec};
+pub use strip::Strip;
 
 /// A folder of images, read and checked.
 #[derive(Clone, Debug)]
@@ -43,6 +49,8 @@ pub struct Project {
     pub root: PathBuf,
     /// The registry and namespace that images are named after (`quay.io/pangeo`), if the project has one.
     pub registry: Option<String>,
+    /// What the cache may have after a build (`cache-limit:`).
+    pub cache_limit: Option<Size>,
     /// The images by name, parents before children, else by name.
     pub images: IndexMap<String, ImageSpec>,
     /// Which image's environment is the root prefix `/srv/conda` (`root:`, by default `base-image` if it exists).
@@ -80,22 +88,39 @@ pub struct ImageSpec {
     pub labels: IndexMap<String, String>,
     /// What is done about the packages of `apt.txt`.
     pub apt: AptPolicy,
+    /// How they are locked and installed.
+    pub debian: DebianSettings,
     /// Packages whose link scripts are known not to matter and are left out (`skip-link-scripts:`).
     pub skip_link_scripts: Vec<String>,
+    /// Files of packages that are left out (`strip:`).
+    pub strip: Strip,
     /// The most layers the conda packages may take (`layers:`).
     pub layers: usize,
     /// What its lock may move.
     pub relocking: Relocking,
+    /// Whether SBOMs and provenance are put beside the image (`sbom:`).
+    pub sbom: bool,
 }
 
-/// What `apt.txt` means to an engine that cannot install Debian packages yet.
+/// What `apt.txt` means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AptPolicy {
-    /// A non-empty `apt.txt` is an error.
+    /// Its packages are locked and installed.
     #[default]
+    Install,
+    /// A non-empty `apt.txt` is an error.
     Refuse,
     /// `apt.txt` is left out of the image; verify reports it as not run.
     Skip,
+}
+
+/// How Debian packages are locked and installed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DebianSettings {
+    /// The time of the archive they come from (`apt-snapshot:`), instead of that of the lock.
+    pub snapshot: Option<Snapshot>,
+    /// Packages whose maintainer scripts are known not to matter (`skip-maintainer-scripts:`).
+    pub skip_maintainer_scripts: Vec<String>,
 }
 
 /// Where the base system comes from.

@@ -78,6 +78,13 @@ impl FromStr for RelockPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Age(SignedDuration);
 
+impl Age {
+    /// As the standard library has it.
+    pub fn duration(self) -> std::time::Duration {
+        self.0.unsigned_abs()
+    }
+}
+
 impl FromStr for Age {
     type Err = String;
 
@@ -119,6 +126,11 @@ impl Cutoff {
         let age = text.parse::<Age>();
         let expected = "write a date (`2026-01-31`), a time (`2026-01-31T12:00:00Z`) or an age (`7 days`)";
         age.map(|age| Self::of_age(age, now)).map_err(|_| expected.to_owned())
+    }
+
+    /// The time itself.
+    pub const fn time(self) -> Timestamp {
+        self.0
     }
 
     fn at_second(second: i64) -> Self {

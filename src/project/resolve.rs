@@ -9,7 +9,8 @@ use rattler_conda_types::Subdir;
 use super::config::{Config, ImageEntry, Placed, Root, Settings};
 use super::discover::{self, ImageFolder};
 use super::{
-    BaseReference, BaseSource, Environment, Error, Help, ImageSpec, Place, Project, Relocking, VirtualPackages, config,
+    BaseReference, BaseSource, DebianSettings, Environment, Error, Help, ImageSpec, Place, Project, Relocking,
+    VirtualPackages, config,
 };
 use crate::oci::Platform;
 
@@ -106,6 +107,7 @@ impl<'a> Resolver<'a> {
         Ok(Project {
             root: self.root.to_owned(),
             registry: self.config.registry.clone(),
+            cache_limit: self.config.cache_limit,
             images,
             root_image,
             denied: self.config.denied.clone(),
@@ -208,7 +210,12 @@ impl<'a> Resolver<'a> {
             env: overlaid(&defaults.env, &own.env),
             labels: overlaid(&defaults.labels, &own.labels),
             apt: own.apt.or(defaults.apt).unwrap_or_default(),
+            debian: DebianSettings {
+                snapshot: own.apt_snapshot.clone().or_else(|| defaults.apt_snapshot.clone()),
+                skip_maintainer_scripts: joined(&defaults.skip_maintainer_scripts, &own.skip_maintainer_scripts),
+            },
             skip_link_scripts: joined(&defaults.skip_link_scripts, &own.skip_link_scripts),
+            strip: own.strip.clone().or_else(|| defaults.strip.clone()).unwrap_or_default(),
             layers: own.layers.or(defaults.layers).unwrap_or(DEFAULT_LAYERS),
             relocking: Relocking {
                 policy: own.relock.or(defaults.relock).unwrap_or_default(),
@@ -217,6 +224,7 @@ impl<'a> Resolver<'a> {
                 min_age: own.min_age.or(defaults.min_age),
                 min_age_exempt: joined(&defaults.min_age_exempt, &own.min_age_exempt),
             },
+            sbom: own.sbom.or(defaults.sbom).unwrap_or(true),
         })
     }
 

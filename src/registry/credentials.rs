@@ -22,12 +22,16 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// The first credentials for `registry` in `files`; missing files are passed over. May run a credential helper, so
-/// it blocks.
-pub fn find(files: &[PathBuf], registry: &str) -> Result<Option<Credentials>> {
+/// The first credentials for `repository` of `registry` in `files`; missing files are passed over. May run a credential
+/// helper, so it blocks.
+pub fn find(files: &[PathBuf], registry: &str, repository: &str) -> Result<Option<Credentials>> {
     for file in files.iter().filter(|file| file.exists()) {
-        for name in names(registry) {
-            if let Some(credentials) = read(file, name)? {
+        // Podman keeps credentials of single repositories and namespaces as well, the longest name first
+        // (containers-auth.json(5)). Docker does not, and its helpers would be asked for nothing.
+        let docker = file.file_name().is_some_and(|name| name == "config.json");
+        let names = namespaces(registry, repository).into_iter().filter(|_| !docker);
+        for name in names.chain(names_of(registry).into_iter().map(str::to_owned)) {
+            if let Some(credentials) = read(file, &name)? {
                 return Ok(Some(credentials));
             }
         }
@@ -35,8 +39,16 @@ pub fn find(files: &[PathBuf], registry: &str) -> Result<Option<Credentials>> {
     Ok(None)
 }
 
+/// `quay.io/team/image`, `quay.io/team`.
+fn namespaces(registry: &str, repository: &str) -> Vec<String> {
+    let ends = repository.match_indices('/').map(|(at, _)| at).chain([repository.len()]);
+    let mut names: Vec<_> = ends.map(|end| format!("{registry}/{}", &repository[..end])).collect();
+    names.reverse();
+    names
+}
+
 /// What `registry` is called in those files. Docker Hub keeps the address of its first API.
-fn names(registry: &str) -> Vec<&str> {
+fn names_of(registry: &str) -> Vec<&str> {
     match registry {
         "docker.io" | "index.docker.io" => vec!["https://index.docker.io/v1/", "index.docker.io"],
         other => vec![other],
@@ -65,7 +77,7 @@ mod tests {
     use super::*;
 
     fn password(files: &[PathBuf], registry: &str) -> Option<String> {
-        match find(files, registry).unwrap()? {
+        match find(files, registry, "team/image").unwrap()? {
             Credentials::Password(user, password) => Some(format!("{user}/{password}")),
             Credentials::Identity(token) => Some(token),
         }
@@ -89,11 +101,24 @@ mod tests {
     }
 
     #[test]
+    fn podman_keeps_credentials_of_namespaces() {
+        let dir = tempfile::tempdir().unwrap();
+        let podman = dir.path().join("auth.json");
+        let all = r#"{"auths": {"quay.io": {"auth": "dTpw"}, "quay.io/team": {"auth": "YTpi"}}}"#;
+        std::fs::write(&podman, all).unwrap();
+        let files = [podman];
+        assert_eq!(password(&files, "quay.io").as_deref(), Some("a/b"));
+        assert!(
+            matches!(find(&files, "quay.io", "other/x").unwrap(), Some(Credentials::Password(user, _)) if user == "u")
+        );
+    }
+
+    #[test]
     fn a_broken_file_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.json");
         std::fs::write(&file, "{").unwrap();
-        let error = find(std::slice::from_ref(&file), "quay.io").unwrap_err();
+        let error = find(std::slice::from_ref(&file), "quay.io", "team/image").unwrap_err();
         assert!(error.to_string().contains(file.to_str().unwrap()), "{error}");
     }
 

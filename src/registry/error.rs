@@ -32,7 +32,23 @@ pub enum Error {
         /// What the registry says about it.
         message: Option<String>,
     },
-    /// The registry does not let this client, or this account, pull the image.
+    /// The server asks to be left alone for longer than anybody wants to wait.
+    #[error("`{url}` asks to come back in {seconds} s")]
+    Busy {
+        /// The address.
+        url: String,
+        /// Its `Retry-After`.
+        seconds: u64,
+    },
+    /// The server takes nothing of what is sent, and does not answer.
+    #[error("`{url}` has not moved for {seconds} s")]
+    Stalled {
+        /// The address.
+        url: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// The registry does not let this client, or this account, pull or push the image.
     #[error("`{registry}` denies access to `{repository}`{}", detail(.problem))]
     Denied {
         /// The registry.
@@ -81,6 +97,12 @@ pub enum Error {
         platform: Platform,
         /// The platforms there are images for.
         has: Vec<String>,
+    },
+    /// What is to be pushed cannot be read, or is not there.
+    #[error("cannot read what is to be pushed")]
+    Source {
+        /// Why not.
+        source: oci::Error,
     },
     /// What was pulled cannot be stored.
     #[error("cannot store what `{url}` sent")]

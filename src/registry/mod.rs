@@ -1,4 +1,4 @@
-//! Pulls from container registries (OCI distribution-spec 1.1, and the Docker registries before it).
+//! Pulls from container registries and pushes to them (OCI distribution-spec 1.1, and the Docker registries before it).
 //!
 //! Everything that comes from a registry is bounded and compared with its digest. Failures that pass by themselves are
 //! tried again, a few times, so that whoever calls can take an error for an answer. Plain HTTP is spoken to this
@@ -9,8 +9,12 @@ mod blob;
 mod challenge;
 mod credentials;
 pub mod error;
+mod push;
+mod referrers;
+mod session;
 mod stream;
 mod transport;
+mod upload;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,17 +22,22 @@ use std::time::Duration;
 use oci_spec::distribution::Reference;
 use oci_spec::image::{Descriptor, MediaType};
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
-use reqwest::{Response, StatusCode, Url};
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
 
+use self::auth::{Access, Call};
 pub use self::error::Error;
 use self::error::Result;
-use self::transport::{Transport, body, broke_off, shown, status};
+pub use self::push::{Push, Pushed};
+use self::transport::{Manner, Transport, body, broke_off, shown, status};
 use crate::oci::error::Mismatch;
 use crate::oci::{Digest, Document, Platform, image, layout};
 
 /// What manifests may be: OCI's and Docker's, several platforms or one.
 const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
+
+/// The header that says the digest of what was sent or stored.
+const CONTENT_DIGEST: &str = "docker-content-digest";
 
 /// How a [`Client`] behaves.
 #[derive(Clone, Debug)]
@@ -127,7 +136,7 @@ impl Client {
         if response.status() != StatusCode::OK {
             return Err(status(url, response).await);
         }
-        let announced = response.headers().get("docker-content-digest").and_then(|value| value.to_str().ok());
+        let announced = response.headers().get(CONTENT_DIGEST).and_then(|value| value.to_str().ok());
         let expected = digest.or(announced).map(str::to_owned);
         let bytes = body(url, response, layout::MAX_DOCUMENT).await?;
         check(url, &bytes, expected.as_deref())?;
@@ -140,7 +149,16 @@ impl Client {
     }
 
     async fn get(&self, reference: &Reference, url: &Url, headers: &HeaderMap) -> Result<Response> {
-        auth::get(&self.transport, &self.sessions, reference, url, headers).await
+        let call = Call { reference, access: &Access::default(), url, manner: Manner::Follow, repeatable: true };
+        self.send(call, &|client| Ok(client.get(url.clone()).headers(headers.clone()))).await
+    }
+
+    async fn send(
+        &self,
+        call: Call<'_>,
+        request: &(dyn Fn(&reqwest::Client) -> Result<RequestBuilder> + Send + Sync),
+    ) -> Result<Response> {
+        auth::send(&self.transport, &self.sessions, call, request).await
     }
 
     fn url(&self, reference: &Reference, path: &[&str]) -> Result<Url> {
@@ -151,6 +169,18 @@ impl Client {
             .extend(reference.repository().split('/'))
             .extend(path);
         Ok(url)
+    }
+}
+
+/// Compares what a registry says it has stored, if it does, with what was sent.
+fn check_announced(url: &Url, response: &Response, digest: &Digest) -> Result<()> {
+    let announced = response.headers().get(CONTENT_DIGEST).and_then(|value| value.to_str().ok());
+    match announced.filter(|announced| announced.starts_with("sha256:")) {
+        Some(announced) if announced != digest.to_string() => {
+            let reason = format!("it was sent {digest} and says that it has `{}`", announced.escape_debug());
+            Err(Error::Malformed { url: shown(url), reason })
+        }
+        _ => Ok(()),
     }
 }
 

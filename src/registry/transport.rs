@@ -21,19 +21,23 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 pub struct Transport {
     options: Options,
     /// Set up when they are first needed: a build without a registry needs no certificate authorities.
-    clients: [OnceLock<reqwest::Client>; 4],
+    clients: [OnceLock<reqwest::Client>; 6],
 }
 
-/// Whether redirects are followed. Not where a request carries a secret in its body.
+/// How redirects and silence are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Redirects {
+pub enum Manner {
+    /// Redirects are followed.
     Follow,
+    /// They are not: the request carries a secret in its body, or where it leads is answer enough.
     Refuse,
+    /// They are not, and the server may be silent while a body is sent. Whoever sends it watches over it.
+    Upload,
 }
 
 impl Transport {
     pub const fn new(options: Options) -> Self {
-        Self { options, clients: [const { OnceLock::new() }; 4] }
+        Self { options, clients: [const { OnceLock::new() }; 6] }
     }
 
     pub const fn options(&self) -> &Options {
@@ -53,22 +57,21 @@ impl Transport {
     }
 
     /// The client for `url`. Loopback is never asked of a proxy, and needs no certificates.
-    pub fn client(&self, url: &Url, redirects: Redirects) -> Result<&reqwest::Client> {
+    pub fn client(&self, url: &Url, manner: Manner) -> Result<&reqwest::Client> {
         let loopback = url.scheme() == "http" && url.host_str().is_some_and(is_loopback);
-        let cell = &self.clients[usize::from(loopback) * 2 + usize::from(redirects == Redirects::Follow)];
+        let cell = &self.clients[usize::from(loopback) * 3 + manner as usize];
         if let Some(client) = cell.get() {
             return Ok(client);
         }
-        let client = self.build(loopback, redirects).map_err(|source| Error::Tls { source })?;
+        let client = self.build(loopback, manner).map_err(|source| Error::Tls { source })?;
         Ok(cell.get_or_init(|| client))
     }
 
-    fn build(&self, loopback: bool, redirects: Redirects) -> reqwest::Result<reqwest::Client> {
-        let policy = if redirects == Redirects::Follow { Policy::custom(redirect) } else { Policy::none() };
+    fn build(&self, loopback: bool, manner: Manner) -> reqwest::Result<reqwest::Client> {
+        let policy = if manner == Manner::Follow { Policy::custom(redirect) } else { Policy::none() };
         let builder = reqwest::Client::builder()
             .user_agent(&self.options.user_agent)
             .connect_timeout(self.options.timeout)
-            .read_timeout(self.options.timeout)
             // Blobs are compressed already, and a range of a re-encoded body means nothing.
             .no_gzip()
             .no_brotli()
@@ -76,6 +79,7 @@ impl Transport {
             .no_zstd()
             .referer(false)
             .redirect(policy);
+        let builder = if manner == Manner::Upload { builder } else { builder.read_timeout(self.options.timeout) };
         if loopback { builder.no_proxy().tls_certs_only([]).build() } else { builder.build() }
     }
 
@@ -98,6 +102,24 @@ impl Transport {
             tokio::time::sleep(wait.unwrap_or_else(|| self.backoff(attempt))).await;
             attempt += 1;
         }
+    }
+
+    /// Sends `request` once: for what would have to begin otherwise the second time. When the server asks to come back
+    /// later, that time has passed when the error is returned.
+    ///
+    /// Returns any answer but 429 and 5xx.
+    pub async fn once(&self, url: &Url, request: RequestBuilder) -> Result<Response> {
+        let response = request.send().await.map_err(|error| unreachable(url, error))?;
+        if !is_transient(response.status()) {
+            return Ok(response);
+        }
+        let wait = retry_after(&response).unwrap_or_default();
+        if wait > MAX_WAIT {
+            return Err(Error::Busy { url: shown(url), seconds: wait.as_secs() });
+        }
+        let error = status(url, response).await;
+        tokio::time::sleep(wait).await;
+        Err(error)
     }
 
     /// For work whose failures [`send`](Self::send) does not see: those of an answer's body.
@@ -190,6 +212,16 @@ fn message(body: &[u8]) -> Option<String> {
     let text = body.pointer("/errors/0/message").or_else(|| body.pointer("/errors/0/code"))?.as_str()?;
     // It may be anything, and ends up on a terminal.
     Some(text.chars().filter(|c| !c.is_control()).take(200).collect())
+}
+
+/// Whether an error that [`once`](Transport::once) returned may be luck.
+pub fn passes(error: &Error) -> bool {
+    match error {
+        Error::Unreachable { source, .. } => is_retryable(source),
+        Error::Status { status, .. } => StatusCode::from_u16(*status).is_ok_and(is_transient),
+        Error::Stalled { .. } => true,
+        _ => false,
+    }
 }
 
 /// Reads all of a small answer.

@@ -1,10 +1,14 @@
-//! What conda says is installed in a prefix of an image: the records in `conda-meta`.
+//! What is installed in a prefix of an image: the records in `conda-meta`, and what pip lists besides, which is what
+//! `*.dist-info` in `site-packages` says (PEP 376).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 
+use pep508_rs::pep440_rs::Version;
 use serde::Deserialize;
 
 use super::tree::Tree;
+use crate::oci::entries::EntryKind;
 
 /// One record of `conda-meta`, as far as checks look at it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -43,6 +47,17 @@ pub struct Link {
     pub source: Option<String>,
 }
 
+/// What pip lists and no conda package brings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wheel {
+    /// Its name, normalised (PEP 503).
+    pub name: String,
+    /// Its version as PEP 440 spells it.
+    pub version: String,
+    /// Its files, relative to the prefix, as `RECORD` lists them.
+    pub files: Vec<String>,
+}
+
 /// The packages of one prefix by name, and the records that cannot be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prefix {
@@ -50,6 +65,8 @@ pub struct Prefix {
     pub packages: BTreeMap<String, Installed>,
     /// What is wrong with each unreadable record.
     pub broken: Vec<String>,
+    /// What pip lists besides.
+    pub wheels: Vec<Wheel>,
 }
 
 impl Prefix {
@@ -68,21 +85,85 @@ impl Prefix {
                 None => prefix.broken.push(format!("`{file}` leads to no file")),
             }
         }
+        prefix.wheels = prefix.read_wheels(tree, path);
         prefix
+    }
+
+    fn read_wheels(&self, tree: &Tree, path: &str) -> Vec<Wheel> {
+        let files = self.packages.values().flat_map(|package| &package.files);
+        let of_conda: BTreeSet<&str> = files
+            .filter_map(|file| file.rsplit_once('/').map(|(directory, _)| directory))
+            .filter(|directory| directory.ends_with(".dist-info"))
+            .collect();
+        let directories = tree.below(path).filter(|(_, node)| node.kind == EntryKind::Directory);
+        let inside = directories.filter_map(|(directory, _)| directory.strip_prefix(path)?.strip_prefix('/'));
+        inside.filter(|directory| !of_conda.contains(directory)).filter_map(|it| Wheel::read(tree, path, it)).collect()
     }
 }
 
 /// Whether `path` is a record that [`Prefix::read`] looks for.
 pub fn is_record(path: &str) -> bool {
-    path.ends_with(".json") && path.rsplit('/').nth(1) == Some("conda-meta")
+    let mut parts = path.rsplit('/');
+    match (parts.next(), parts.next()) {
+        (Some(file), Some("conda-meta")) => file.ends_with(".json"),
+        (Some("RECORD"), Some(directory)) => directory.ends_with(".dist-info"),
+        _ => false,
+    }
+}
+
+/// A name as PEP 503 compares them.
+pub fn plain(name: &str) -> String {
+    let words = name.split(['-', '_', '.']).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("-").to_ascii_lowercase()
+}
+
+/// A version as PEP 440 spells it.
+pub fn spelled(version: &str) -> String {
+    Version::from_str(version).map_or_else(|_| version.to_owned(), |version| version.to_string())
+}
+
+impl Wheel {
+    /// What `directory`, relative to `prefix`, says, if it is that of a distribution. What is vendored inside of a package
+    /// is nobody's to list.
+    fn read(tree: &Tree, prefix: &str, directory: &str) -> Option<Self> {
+        let (site_packages, stem) = directory.strip_suffix(".dist-info")?.rsplit_once('/')?;
+        let (name, version) = stem.split_once('-').filter(|_| site_packages.ends_with("/site-packages"))?;
+        let record = tree.content(&format!("{prefix}/{directory}/RECORD")).unwrap_or_default();
+        let mut rows = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(record);
+        let paths = rows.records().flatten().filter_map(|row| row.get(0).map(str::to_owned));
+        let files = paths.filter(|path| !path.is_empty()).map(|path| joined(site_packages, &path)).collect();
+        Some(Self { name: plain(name), version: spelled(version), files })
+    }
+
+    /// Names of the modules and packages it puts at the top of `site-packages`; see [`Installed::modules`].
+    pub fn modules(&self) -> BTreeSet<&str> {
+        modules(&self.files)
+    }
+}
+
+/// `path`, which is relative to `directory`, without `..`.
+fn joined(directory: &str, path: &str) -> String {
+    let mut parts: Vec<&str> = directory.split('/').collect();
+    for part in path.split('/') {
+        match part {
+            ".." => drop(parts.pop()),
+            "" | "." => {}
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
 }
 
 impl Installed {
     /// Names of the modules and packages it puts at the top of a `site-packages`, but for private ones and those that
     /// are there by mistake (tests, examples): they are nobody's to import.
     pub fn modules(&self) -> BTreeSet<&str> {
-        self.files.iter().filter_map(|file| top_level_module(file)).filter(|name| is_public(name)).collect()
+        modules(&self.files)
     }
+}
+
+fn modules(files: &[String]) -> BTreeSet<&str> {
+    files.iter().filter_map(|file| top_level_module(file)).filter(|name| is_public(name)).collect()
 }
 
 fn top_level_module(file: &str) -> Option<&str> {
@@ -105,6 +186,14 @@ fn is_public(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_of_a_record_are_below_the_prefix() {
+        let site = "lib/python3.13/site-packages";
+        assert_eq!(joined(site, "pkg/__init__.py"), format!("{site}/pkg/__init__.py"));
+        assert_eq!(joined(site, "../../../bin/tool"), "bin/tool");
+        assert!(is_record("srv/x/a-1.dist-info/RECORD") && !is_record("srv/x/RECORD") && !is_record("RECORD"));
+    }
 
     #[test]
     fn modules_are_the_public_top_level_ones() {

@@ -10,7 +10,7 @@ use crate::project::ImageSpec;
 /// The notebook environment's prefix in an image, relative to its root.
 const NOTEBOOK_PREFIX: &str = "srv/conda/envs/notebook";
 /// The prefix of conda itself, relative to the image's root.
-const ROOT_PREFIX: &str = "srv/conda";
+pub const ROOT_PREFIX: &str = "srv/conda";
 
 /// Files whose content checks look into, besides conda's records.
 const FILES: [&str; 7] = [

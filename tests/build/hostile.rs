@@ -1,9 +1,11 @@
 //! Packages that mean harm, or are broken: each is refused by name, and nothing is written where it points.
 
 use esker::build::native::{Error, PathFault};
+use esker::oci::Platform;
+use tar::EntryType;
 
 use crate::common::{Pkg, TinyChannel};
-use crate::world::{Choices, World};
+use crate::world::{Choices, World, contents, text};
 
 async fn refused(packages: &[Pkg], names: &[&str]) -> Error {
     let channel = packages.iter().cloned().fold(TinyChannel::new(), TinyChannel::package);
@@ -132,4 +134,65 @@ async fn link_scripts_that_might_matter() {
 
     let world = World::new(&TinyChannel::new().package(script("#!/bin/sh\necho hello\n")));
     world.build(&["wants"], &Choices::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn devices_pipes_and_files_that_change_the_user() {
+    for (kind, mode, expected) in [
+        (EntryType::Char, 0o666, PathFault::Special),
+        (EntryType::Block, 0o660, PathFault::Special),
+        (EntryType::Fifo, 0o666, PathFault::Special),
+        (EntryType::Regular, 0o4755, PathFault::SetId),
+        (EntryType::Regular, 0o2755, PathFault::SetId),
+    ] {
+        let error = refused(&[Pkg::new("bad", "1").special("bin/thing", kind, mode)], &["bad"]).await;
+        let Error::Path { package, path, fault } = &error else { panic!("{kind:?}: {error}") };
+        assert_eq!((package.as_str(), path.as_str(), fault), ("bad-1-0.conda", "bin/thing", &expected));
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_what_paths_json_says() {
+    let error = refused(&[Pkg::new("bad", "1").lying("share/x", "x")], &["bad"]).await;
+    assert_eq!(
+        error.to_string(),
+        "package `bad-1-0.conda`: the content of `share/x` is not what `info/paths.json` says"
+    );
+}
+
+#[tokio::test]
+async fn a_package_that_unpacks_to_far_more_than_it_is() {
+    let bomb = Pkg::new("bad", "1").zeros("share/zeros", (1 << 30) + (64 << 20));
+    let error = refused(&[bomb], &["bad"]).await;
+    assert_eq!(error.to_string(), "package `bad-1-0.conda` holds more than 200 times its size and 1024 MiB");
+}
+
+#[tokio::test]
+async fn a_record_of_another_package() {
+    let forged = Pkg::new("bad", "1").file("conda-meta/good-1-0.json", "{}");
+    let error = refused(&[forged], &["bad"]).await;
+    assert!(matches!(&error, Error::Path { fault: PathFault::Record, .. }), "{error}");
+}
+
+/// Every system that runs the image tells them apart, and real packages have them: ncurses' `terminfo/N` and `terminfo/n`.
+#[tokio::test]
+async fn names_that_differ_in_case_alone_are_two_files() {
+    let package = Pkg::new("both", "1").hostile("share/N/x", "upper").hostile("share/n/x", "lower");
+    let world = World::new(&TinyChannel::new().package(package));
+    let built = world.build(&["both"], &Choices::default()).await.unwrap();
+    let contents = contents(&built, Platform::LinuxAmd64);
+    assert_eq!([text(&contents, "share/N/x"), text(&contents, "share/n/x")], ["upper", "lower"]);
+}
+
+/// Twice as many as the largest real package has. How many are too many, a unit test of `archive` shows.
+#[tokio::test]
+async fn a_hundred_thousand_files() {
+    const FILES: usize = 100_000;
+    let package = (0..FILES).fold(Pkg::new("many", "1"), |package, n| package.hostile(&format!("share/{n}"), "x"));
+    let world = World::new(&TinyChannel::new().package(package));
+    let choices = Choices { platforms: vec![Platform::LinuxAmd64], ..Choices::default() };
+    let built = world.build(&["many"], &choices).await.unwrap();
+    let record: serde_json::Value =
+        serde_json::from_str(&text(&contents(&built, Platform::LinuxAmd64), "conda-meta/many-1-0.json")).unwrap();
+    assert_eq!(record["files"].as_array().unwrap().len(), FILES);
 }

@@ -54,6 +54,28 @@ async fn one_changed_package_changes_its_layer_only() {
 }
 
 #[tokio::test]
+async fn a_child_shares_the_blobs_of_its_parent_s_layers() {
+    let world = World::new(&channel("one"));
+    let choices = |output: &str, layers: usize| Choices { output: output.into(), layers, ..Choices::default() };
+    let parent = world.build(&["data", "lib", "more"], &choices("parent", 2)).await.unwrap();
+    let parent: BTreeSet<Digest> = layers(&parent, Platform::LinuxAmd64).into_iter().collect();
+    let shared = |parents: Vec<(esker::lock::Lock, usize)>| {
+        let (world, parent) = (&world, &parent);
+        async move {
+            let choices = Choices { parents, ..choices("child", 6) };
+            let child = world.build(&ALL, &choices).await.unwrap();
+            layers(&child, Platform::LinuxAmd64).iter().filter(|digest| parent.contains(digest)).count()
+        }
+    };
+    let lock = world.channel.lock(&["data", "lib", "more"]);
+    let mut only_arm64 = lock.clone();
+    only_arm64.subdirs = vec![rattler_conda_types::Subdir::LinuxAarch64];
+    let both = parent.len() - 1;
+    assert_eq!(shared(vec![(lock, 2)]).await, both, "all but the last layer");
+    assert!(shared(vec![]).await < both && shared(vec![(only_arm64, 2)]).await < both);
+}
+
+#[tokio::test]
 async fn a_base_that_is_full_or_missing() {
     let mut world = World::new(&channel("one"));
     let base = world.bases.get_mut(&Platform::LinuxAmd64).unwrap();

@@ -11,4 +11,5 @@ mod layers;
 mod prefix;
 mod python;
 mod reproducible;
+mod wheels;
 mod world;

@@ -177,3 +177,77 @@ async fn the_configuration_says_how_to_run_it() {
     assert!(passwd.contains("\njovyan:x:1000:1000:") && !passwd.contains("ubuntu"), "{passwd}");
     assert!(has(&contents, "conda-meta/history"));
 }
+
+#[tokio::test]
+async fn what_is_stripped_is_in_no_record() {
+    let channel = TinyChannel::new().package(
+        Pkg::new("lib", "1")
+            .file("lib/libx.so", "shared")
+            .file("lib/libx.a", "static")
+            .hard_link("lib/copy.txt", "lib/libx.a")
+            .symlink("lib/liby.a", "libx.a")
+            .file("share/static/1.js.map", "{}"),
+    );
+    let world = World::new(&channel);
+    let files = |built: &esker::build::Built| {
+        let contents = contents(built, Platform::LinuxAmd64);
+        let record: serde_json::Value = serde_json::from_str(&text(&contents, "conda-meta/lib-1-0.json")).unwrap();
+        let listed = record["files"].as_array().unwrap().iter().map(|file| file.as_str().unwrap().to_owned());
+        let listed: Vec<String> = listed.collect();
+        assert_eq!(record["paths_data"]["paths"].as_array().unwrap().len(), listed.len());
+        assert!(listed.iter().all(|file| has(&contents, file)));
+        let below = |path: &&String| path.contains("/lib/") || path.contains("/share/static/");
+        let there = contents.iter().filter(|(_, (entry, _))| entry.kind != EntryKind::Directory).map(|(path, _)| path);
+        assert_eq!(there.filter(below).count(), listed.len(), "nothing is there that no record lists");
+        listed
+    };
+    let built = world.build(&["lib"], &Choices::default()).await.unwrap();
+    assert_eq!(files(&built), ["lib/copy.txt", "lib/libx.so"]);
+    assert_eq!(text(&contents(&built, Platform::LinuxAmd64), "lib/copy.txt"), "static");
+    let nothing = Choices { strip: esker::project::Strip::nothing(), ..Choices::default() };
+    assert_eq!(files(&world.build(&["lib"], &nothing).await.unwrap()).len(), 5);
+}
+
+const KERNELS: &str = "{\n  \"${PREFIX}/bin/python\" -m nb_conda_kernels.install --enable --prefix=\"${PREFIX}\"\n} \
+                       >>\"$PREFIX/.messages.txt\" 2>&1\n";
+
+fn kernels(version: &str, script: &str) -> Pkg {
+    Pkg::new("nb_conda_kernels", version).executable("bin/.nb_conda_kernels-post-link.sh", script)
+}
+
+#[tokio::test]
+async fn what_a_known_link_script_does_is_done() {
+    let world = World::new(&TinyChannel::new().package(kernels("2.5.1", KERNELS)));
+    let contents =
+        contents(&world.build(&["nb_conda_kernels"], &Choices::default()).await.unwrap(), Platform::LinuxArm64);
+    let config: serde_json::Value = serde_json::from_str(&text(&contents, "etc/jupyter/jupyter_config.json")).unwrap();
+    assert_eq!(config["JupyterApp"]["kernel_spec_manager_class"], "nb_conda_kernels.CondaKernelSpecManager");
+    assert!(!text(&contents, "conda-meta/nb_conda_kernels-2.5.1-0.json").contains("jupyter_config"));
+    // Who does without has nothing made.
+    let skip = Choices { skip_link_scripts: vec!["nb_conda_kernels".into()], ..Choices::default() };
+    let without = world.build(&["nb_conda_kernels"], &skip).await.unwrap();
+    assert!(!has(&self::contents(&without, Platform::LinuxArm64), "etc/jupyter/jupyter_config.json"));
+}
+
+#[tokio::test]
+async fn another_version_or_another_word_is_not_known() {
+    for (version, script) in
+        [("2.3.1", KERNELS.to_owned()), ("2.5.1", KERNELS.replace("--enable", "--enable --verbose"))]
+    {
+        let world = World::new(&TinyChannel::new().package(kernels(version, &script)));
+        let error = world.build(&["nb_conda_kernels"], &Choices::default()).await.unwrap_err();
+        assert!(matches!(&error, Error::LinkScript { package, .. } if package == "nb_conda_kernels"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn graphviz_needs_nothing_where_it_brings_its_plugins() {
+    let script = "#!/bin/bash\n\nif ! compgen -G $PREFIX/lib/graphviz/config* > /dev/null; then\n    \
+                  $PREFIX/bin/dot -c || true\nfi\n";
+    let graphviz = || Pkg::new("graphviz", "14.1").executable("bin/.graphviz-post-link.sh", script);
+    let world = World::new(&TinyChannel::new().package(graphviz().file("lib/graphviz/config8", "plugins")));
+    world.build(&["graphviz"], &Choices::default()).await.unwrap();
+    let world = World::new(&TinyChannel::new().package(graphviz()));
+    let error = world.build(&["graphviz"], &Choices::default()).await.unwrap_err();
+    assert!(matches!(error, Error::LinkScript { .. }), "{error}");
+}

@@ -6,23 +6,26 @@ use std::path::{Path, PathBuf};
 
 use esker::build::Built;
 use esker::build::base::{BaseImage, BaseLayer};
-use esker::build::native::{self, Environment, Request};
+use esker::build::native::{self, AskedFor, Environment, Parent, Request};
 use esker::channel::{Client, Options};
 use esker::lock::Lock;
 use esker::oci::entries::{EntryKind, LayerEntry};
 use esker::oci::tar::{Entry, Kind, TarWriter};
 use esker::oci::{Compression, Digest, Layout, Platform, walk};
 use esker::progress::Silent;
-use esker::project::{AptPolicy, ImageSpec, Relocking, VirtualPackages};
+use esker::project::{AptPolicy, DebianSettings, ImageSpec, Mirror, Relocking, Strip, VirtualPackages};
 use esker::render::{Account, ContentFile, ImageContent};
 use indexmap::IndexMap;
 use oci_spec::image::{ConfigBuilder, Descriptor, ImageConfigurationBuilder, MediaType, Os, RootFsBuilder};
 use rattler_conda_types::Subdir;
 use tempfile::TempDir;
 
+use crate::common::pypi::Wheel;
 use crate::common::{Pkg, TinyChannel, Written, skipped};
 
 pub const PREFIX: &str = "/srv/conda/envs/notebook";
+/// Where the wheels of locks come from.
+pub const WHEELS: &str = "https://wheels.example.org/";
 
 /// A channel, a base system, and somewhere to build.
 pub struct World {
@@ -38,11 +41,14 @@ pub struct Choices {
     pub compression: Compression,
     pub jobs: usize,
     pub layers: usize,
+    pub parents: Vec<(Lock, usize)>,
     pub skip_link_scripts: Vec<String>,
     pub cache: String,
     pub output: String,
     pub platforms: Vec<Platform>,
     pub source_date_epoch: Option<u64>,
+    pub asked: AskedFor,
+    pub strip: Strip,
 }
 
 impl Default for Choices {
@@ -51,11 +57,14 @@ impl Default for Choices {
             compression: Compression::Zstd(1),
             jobs: 2,
             layers: 20,
+            parents: vec![],
             skip_link_scripts: vec![],
             cache: "one".into(),
             output: "image".into(),
             platforms: vec![Platform::LinuxAmd64, Platform::LinuxArm64],
             source_date_epoch: None,
+            asked: AskedFor::new(),
+            strip: Strip::default(),
         }
     }
 }
@@ -66,6 +75,22 @@ impl World {
         let channel = channel.write(folder.path().join("channel"));
         let bases = Platform::ALL.map(|platform| (platform, base(folder.path(), platform)));
         Self { channel, bases: bases.into_iter().collect(), folder, prefix: PREFIX.into() }
+    }
+
+    /// A lock of these conda packages and wheels, which are written to where [`WHEELS`] leads.
+    pub fn lock_with(&self, names: &[&str], wheels: &[Wheel]) -> Lock {
+        let mut lock = self.channel.lock(names);
+        std::fs::create_dir_all(self.path("wheels")).unwrap();
+        for wheel in wheels {
+            std::fs::write(self.path("wheels").join(wheel.file_name()), wheel.bytes()).unwrap();
+            lock.packages.extend(lock.subdirs.iter().map(|subdir| wheel.locked(*subdir, WHEELS)));
+        }
+        lock
+    }
+
+    fn wheel_mirror(&self) -> Mirror {
+        let to = url::Url::from_directory_path(self.path("wheels")).unwrap();
+        Mirror { from: WHEELS.parse().unwrap(), to }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -79,26 +104,31 @@ impl World {
     pub async fn build_lock(&self, lock: &Lock, choices: &Choices) -> Result<Built, native::Error> {
         let cache = self.path("caches").join(&choices.cache);
         let mut options = Options::new(cache.join("channel"));
-        options.mirrors = vec![self.channel.mirror()];
+        options.mirrors = vec![self.channel.mirror(), self.wheel_mirror()];
         let client = Client::new(options).unwrap();
         let environment = Environment {
             prefix: &self.prefix,
             lock,
             skip_link_scripts: &choices.skip_link_scripts,
+            strip: &choices.strip,
             layers: choices.layers,
+            parents: choices.parents.iter().map(|(lock, layers)| Parent { lock, layers: *layers }).collect(),
             requested: BTreeMap::from([(Subdir::Linux64, vec!["hello".to_owned()])]),
+            asked: choices.asked.clone(),
         };
         let (image, content) = (image_spec(), content());
         let request = Request {
-            image: &image,
+            image: &image.name,
             environments: vec![environment],
             platforms: &choices.platforms,
             bases: &self.bases,
+            debian: None,
             content: &content,
             compression: choices.compression,
             source_date_epoch: choices.source_date_epoch,
             cache_dir: &cache.join("build"),
             jobs: choices.jobs,
+            sbom: true,
         };
         native::build(&request, &client, &self.path(&choices.output), &Silent).await
     }
@@ -204,9 +234,12 @@ pub fn image_spec() -> ImageSpec {
         env: IndexMap::new(),
         labels: IndexMap::new(),
         apt: AptPolicy::Refuse,
+        debian: DebianSettings::default(),
         skip_link_scripts: vec![],
+        strip: esker::project::Strip::default(),
         layers: 80,
         relocking: Relocking::default(),
+        sbom: true,
     }
 }
 

@@ -59,6 +59,7 @@ fn a_token_is_in_no_lock_log_cache_or_image() {
     assert!(assert_nowhere(&sandbox.path("cache"), TOKEN) > 5);
     // Not even the variable: in an image nobody has it.
     assert_nowhere(&sandbox.path("project/.esker"), "FORGE_TOKEN");
+    run(&sandbox, TOKEN, &["rebuild", "tiny"]).fails(2, &["is not recorded what it was built from", "variables"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! What a well-behaved builder makes is written by rattler's writer. Hard links and hostile paths, which it would
 //! never write, are put together by hand.
 
-use std::io::{Cursor, Write};
+use std::io::{Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 
 use rattler_conda_types::compression_level::CompressionLevel;
@@ -22,11 +22,21 @@ pub(super) struct Entry {
 
 #[derive(Clone, Debug)]
 pub(super) enum What {
-    File { content: Vec<u8>, executable: bool, prefix: Option<&'static str> },
+    File {
+        content: Vec<u8>,
+        executable: bool,
+        prefix: Option<&'static str>,
+    },
     Symlink(String),
     HardLink(String),
     Hostile(Vec<u8>),
     Unlisted(Vec<u8>),
+    /// A file whose line in `paths.json` is another's.
+    Lying(Vec<u8>),
+    /// A member of another type or mode.
+    Special(tar::EntryType, u32),
+    /// So many zeros.
+    Zeros(u64),
 }
 
 pub(super) fn md5(bytes: &[u8]) -> String {
@@ -88,12 +98,15 @@ impl Entry {
             What::Symlink(_) => Some(json!({ "_path": self.path, "path_type": "softlink" })),
             What::HardLink(_) => Some(json!({ "_path": self.path, "path_type": "hardlink" })),
             What::Hostile(content) => Some(file(content)),
+            What::Lying(content) => Some(file(&[content.as_slice(), b"!"].concat())),
+            What::Special(..) => Some(file(&[])),
+            What::Zeros(size) => Some(json!({ "_path": self.path, "path_type": "hardlink", "size_in_bytes": size })),
             What::Unlisted(_) => None,
         }
     }
 
     fn needs_hand(&self) -> bool {
-        matches!(self.what, What::HardLink(_) | What::Hostile(_))
+        matches!(self.what, What::HardLink(_) | What::Hostile(_) | What::Lying(_) | What::Special(..) | What::Zeros(_))
     }
 }
 
@@ -143,7 +156,9 @@ fn lay_out_one(folder: &Path, entry: &Entry) -> PathBuf {
             fs_err::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("a mode");
         }
         What::Unlisted(content) => fs_err::write(&path, content).expect("a file"),
-        What::HardLink(_) | What::Hostile(_) => unreachable!("these are written by hand"),
+        What::HardLink(_) | What::Hostile(_) | What::Lying(_) | What::Special(..) | What::Zeros(_) => {
+            unreachable!("these are written by hand")
+        }
     }
     path
 }
@@ -165,15 +180,14 @@ fn conda_by_hand(stem: &str, entries: &[Entry]) -> Vec<u8> {
 }
 
 fn tar_zst(entries: &[&Entry]) -> Vec<u8> {
-    let mut tar = tar::Builder::new(Vec::new());
+    let mut tar = tar::Builder::new(zstd::Encoder::new(Vec::new(), 1).expect("a level that there is"));
     for entry in entries {
         append(&mut tar, entry);
     }
-    let bytes = tar.into_inner().expect("memory takes it");
-    zstd::encode_all(bytes.as_slice(), 1).expect("memory takes it")
+    tar.into_inner().and_then(zstd::Encoder::finish).expect("memory takes it")
 }
 
-fn append(tar: &mut tar::Builder<Vec<u8>>, entry: &Entry) {
+fn append(tar: &mut tar::Builder<impl Write>, entry: &Entry) {
     let mut header = tar::Header::new_gnu();
     header.set_mtime(TIMESTAMP.unsigned_abs());
     header.set_mode(0o644);
@@ -183,7 +197,13 @@ fn append(tar: &mut tar::Builder<Vec<u8>>, entry: &Entry) {
             header.set_mode(if *executable { 0o755 } else { 0o644 });
             (content, None)
         }
-        What::Hostile(content) | What::Unlisted(content) => (content, None),
+        What::Hostile(content) | What::Unlisted(content) | What::Lying(content) => (content, None),
+        What::Special(kind, mode) => {
+            header.set_mode(*mode);
+            header.set_entry_type(*kind);
+            (&[], None)
+        }
+        What::Zeros(_) => (&[], None),
         What::Symlink(target) => (&[], Some((tar::EntryType::Symlink, target))),
         What::HardLink(target) => (&[], Some((tar::EntryType::Link, target))),
     };
@@ -191,11 +211,12 @@ fn append(tar: &mut tar::Builder<Vec<u8>>, entry: &Entry) {
         header.set_entry_type(kind);
         header.set_link_name(target).expect("a short target");
     }
-    header.set_size(content.len() as u64);
+    let zeros = if let What::Zeros(size) = entry.what { size } else { 0 };
+    header.set_size(content.len() as u64 + zeros);
     // Straight into the header: the safe setter refuses `..` and absolute paths.
     let name = &mut header.as_gnu_mut().expect("made as GNU").name;
     assert!(entry.path.len() <= name.len(), "a path by hand has at most {} bytes", name.len());
     name[..entry.path.len()].copy_from_slice(entry.path.as_bytes());
     header.set_cksum();
-    tar.append(&header, content).expect("memory takes it");
+    tar.append(&header, content.chain(std::io::repeat(0).take(zeros))).expect("memory takes it");
 }

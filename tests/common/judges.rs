@@ -55,7 +55,7 @@ fn install(home: &Path, packages: &[&str]) -> Result<(), String> {
 /// Runs a judge, which must succeed.
 pub fn judged(command: &mut Command) -> String {
     let output = command.output().expect("python3 was run before");
-    assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }
 

@@ -24,6 +24,7 @@ pub struct Pkg {
     pub(super) version: String,
     pub(super) build: String,
     build_number: u64,
+    license: String,
     pub(super) subdirs: Vec<&'static str>,
     noarch: Option<&'static str>,
     depends: Vec<String>,
@@ -68,6 +69,7 @@ impl Pkg {
             version: version.into(),
             build: "0".into(),
             build_number: 0,
+            license: "BSD-3-Clause".into(),
             subdirs: vec!["noarch"],
             noarch: Some("generic"),
             depends: vec![],
@@ -112,6 +114,12 @@ impl Pkg {
     /// The build string and number.
     pub fn build(mut self, build: &str, number: u64) -> Self {
         (self.build, self.build_number) = (build.into(), number);
+        self
+    }
+
+    /// Its licence, in any words.
+    pub fn license(mut self, license: &str) -> Self {
+        self.license = license.into();
         self
     }
 
@@ -182,6 +190,21 @@ impl Pkg {
     /// A file (0644) that the archive holds and `paths.json` does not list.
     pub fn unlisted(self, path: &str, content: &str) -> Self {
         self.entry(path, What::Unlisted(content.as_bytes().to_vec()))
+    }
+
+    /// A file of which `paths.json` tells the size and the hash of something longer.
+    pub fn lying(self, path: &str, content: &str) -> Self {
+        self.entry(path, What::Lying(content.as_bytes().to_vec()))
+    }
+
+    /// An empty member of another type or mode.
+    pub fn special(self, path: &str, kind: tar::EntryType, mode: u32) -> Self {
+        self.entry(path, What::Special(kind, mode))
+    }
+
+    /// A file of so many zeros.
+    pub fn zeros(self, path: &str, size: u64) -> Self {
+        self.entry(path, What::Zeros(size))
     }
 
     /// Packed as `.tar.bz2`.
@@ -269,7 +292,7 @@ impl Pkg {
             "depends": self.depends,
             "constrains": self.constrains,
             "subdir": subdir,
-            "license": "BSD-3-Clause",
+            "license": self.license,
         });
         if let Some(noarch) = self.noarch {
             index["noarch"] = noarch.into();

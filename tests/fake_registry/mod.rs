@@ -10,6 +10,9 @@ use std::sync::{Arc, Mutex};
 
 use esker::oci::{Digest, Layout};
 
+pub mod real;
+pub mod writable;
+
 /// One request, as it came.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -116,6 +119,15 @@ fn serve(mut connection: &TcpStream, layout: &Layout, seen: &Mutex<Vec<Request>>
 
 fn read(connection: &TcpStream) -> Option<Request> {
     let mut reader = BufReader::new(connection);
+    let request = head(&mut reader)?;
+    let length = request.header("content-length").map_or(0, |length| length.parse().unwrap());
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some(Request { body: String::from_utf8(body).unwrap(), ..request })
+}
+
+/// A request without its body.
+fn head(reader: &mut impl BufRead) -> Option<Request> {
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
     let mut words = line.split(' ');
@@ -127,10 +139,7 @@ fn read(connection: &TcpStream) -> Option<Request> {
         let Some((name, value)) = line.split_once(':') else { break };
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
-    let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    Some(Request { method, path, headers, body: String::from_utf8(body).unwrap(), earlier: 0 })
+    Some(Request { method, path, headers, body: String::new(), earlier: 0 })
 }
 
 /// What a registry without faults answers.

@@ -108,7 +108,7 @@ fn curious_texts() -> BTreeMap<String, String> {
 
 /// Installs what an explicit lock names.
 const INSTALL: &str = "
-import asyncio, pathlib, sys
+import asyncio, os, pathlib, sys
 from rattler import BuildString, PackageRecord, RepoDataRecord, install
 from rattler.explicit_environment import ExplicitEnvironmentSpec
 lock, prefix, cache = map(pathlib.Path, sys.argv[1:])
@@ -122,6 +122,9 @@ for entry in spec.packages:
     record = PackageRecord(name, version, BuildString(build), 0, subdir, noarch=noarch, md5=bytes.fromhex(md5))
     records.append(RepoDataRecord(record, file, url, channel))
 asyncio.run(install(records, prefix, cache_dir=cache, platform=spec.platform, show_progress=False))
+# Its threads may still be at work when Python takes itself apart, which ends in a crash now and then.
+sys.stdout.flush()
+os._exit(0)
 ";
 
 #[tokio::test]

@@ -33,7 +33,23 @@ const MUTATIONS: &[(&str, Break)] = &[
         let record = m.record("conda");
         m.files.remove(&record);
     }),
+    ("identity.files", |m| {
+        let record = m.record("zlib");
+        m.edit(&record, "\"files\":[]", "\"files\":[\"lib/libz.a\"]");
+    }),
+    ("identity.files", |m| {
+        let record = m.record("conda");
+        m.edit(&record, "\"files\":[]", "\"files\":[\"bin/conda\"]");
+    }),
+    ("identity.files", |m| {
+        m.pip_package("pip-tool", "1.0", "pip_tool-1.0.dist-info");
+        let site = "srv/conda/envs/notebook/lib/python3.13/site-packages";
+        m.put(&format!("{site}/pip_tool-1.0.dist-info/RECORD"), Some("pip_tool.py,,\n"), 0o644, 1000);
+    }),
     ("identity.pip", |m| m.pip_package("pip-tool", "1.0", "pip_tool-1.1.dist-info")),
+    ("identity.pip", |m| {
+        m.put("srv/conda/envs/notebook/lib/python3.13/site-packages/stray-1.0.dist-info", None, 0o755, 1000);
+    }),
     ("contract.environment", |m| m.variable("NB_UID", "1001")),
     ("contract.environment", |m| m.variable("EXTRA", "other")),
     ("contract.environment", |m| m.spec.env.insert("MORE".into(), "1".into()).map_or((), drop)),
@@ -226,7 +242,6 @@ async fn a_damaged_layer_is_an_error() {
     let mut bytes = fs_err::read(layout.blob_path(&layer)).unwrap();
     bytes[600] ^= 1;
     fs_err::write(layout.blob_path(&layer), bytes).unwrap();
-    // `verify_with` writes the layout again, and takes what has the right size for whole.
-    let refused = model.verify_with(RuntimeKind::Embedded).await.map(|v| v.report);
+    let refused = model.verify_layout(&layout, RuntimeKind::Embedded).await.map(|v| v.report);
     assert!(matches!(refused, Err(esker::verify::Error::Image(_))), "{refused:?}");
 }

@@ -8,7 +8,9 @@ use esker::lock::{Lock, LockedPackage, Manager};
 use esker::oci::tar::{Entry, Kind, TarWriter};
 use esker::oci::{Digest, Layout, Platform};
 use esker::progress::Silent;
-use esker::project::{AptPolicy, Dependency, Environment, ImageSpec, Place, Relocking, VirtualPackages};
+use esker::project::{
+    AptPolicy, DebianSettings, Dependency, Environment, ImageSpec, Place, Relocking, VirtualPackages,
+};
 use esker::verify::{Error, Request, RuntimeKind, Selection, Verification, verify};
 use oci_spec::image::{Descriptor, ImageIndexBuilder, ImageManifestBuilder, MediaType, PlatformBuilder};
 use rattler_conda_types::Subdir;
@@ -201,9 +203,14 @@ impl Model {
 
     /// Verifies the image.
     pub async fn verify_with(&self, runtime: RuntimeKind) -> Result<Verification, Error> {
+        self.verify_layout(&self.layout(), runtime).await
+    }
+
+    /// Verifies the image as it is in `layout`.
+    pub async fn verify_layout(&self, layout: &Layout, runtime: RuntimeKind) -> Result<Verification, Error> {
         let request = Request {
             image: &self.spec,
-            layout: &self.layout(),
+            layout,
             lock: &self.lock,
             is_root: false,
             root: self.root.as_ref(),
@@ -240,9 +247,12 @@ fn spec(folder: &Path) -> ImageSpec {
         env: [("EXTRA".to_owned(), "asked".to_owned())].into(),
         labels: [("org.example.team".to_owned(), "model".to_owned())].into(),
         apt: AptPolicy::Refuse,
+        debian: DebianSettings::default(),
         skip_link_scripts: Vec::new(),
+        strip: esker::project::Strip::default(),
         layers: 10,
         relocking: Relocking::default(),
+        sbom: true,
     }
 }
 

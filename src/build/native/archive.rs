@@ -14,12 +14,36 @@ use tar::EntryType;
 use super::error::Error;
 use super::paths::{PathFault, PrefixPath};
 
-/// What a package may unpack to besides [`MAX_RATIO`] times its size, in bytes.
-const FREE_SIZE: u64 = 1 << 30;
-/// How many times its own size a package may unpack to. Real ones stay below 50.
-const MAX_RATIO: u64 = 200;
-/// The most members a package may have. The largest real ones have some 50,000.
-const MAX_MEMBERS: usize = 1_000_000;
+/// What a package may unpack to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes that are free, whatever its size.
+    pub free: u64,
+    /// How many times its own size it may have besides.
+    pub ratio: u64,
+    /// The most files it may have.
+    pub members: usize,
+}
+
+impl Default for Limits {
+    /// Real packages stay below 50 times their size; the largest have some 50,000 files.
+    fn default() -> Self {
+        Self { free: 1 << 30, ratio: 200, members: 1_000_000 }
+    }
+}
+
+impl Limits {
+    /// Bytes that a package of `size` bytes may unpack to.
+    pub const fn bytes(&self, size: u64) -> u64 {
+        self.free.saturating_add(size.saturating_mul(self.ratio))
+    }
+}
+
+impl std::fmt::Display for Limits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} times its size and {} MiB", self.ratio, self.free >> 20)
+    }
+}
 
 /// A package's archive on disk.
 #[derive(Clone, Debug)]
@@ -30,6 +54,7 @@ pub struct Archive {
     pub path: PathBuf,
     kind: CondaArchiveType,
     size: u64,
+    limits: Limits,
 }
 
 /// Which half of a package is read.
@@ -75,7 +100,7 @@ impl Archive {
         let no_package = || io::Error::new(io::ErrorKind::InvalidInput, "it is neither `.conda` nor `.tar.bz2`");
         let kind = CondaArchiveType::try_from(Path::new(name))
             .ok_or_else(|| Error::Archive { package: name.to_owned(), source: no_package() })?;
-        Ok(Self { name: name.to_owned(), path, kind, size })
+        Ok(Self { name: name.to_owned(), path, kind, size, limits: Limits::default() })
     }
 
     /// Bytes of the archive.
@@ -109,14 +134,14 @@ impl Archive {
         visit: &mut dyn FnMut(Member<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         // The limit counts what the tar stream yields, padding and headers included.
-        let limit = FREE_SIZE + self.size.saturating_mul(MAX_RATIO);
-        let mut tar = tar::Archive::new(Limited { inner: tar.into_inner(), left: limit });
+        let mut tar = tar::Archive::new(Limited { inner: tar.into_inner(), left: self.limits.bytes(self.size) });
         let mut count = 0usize;
         for entry in tar.entries().map_err(|error| self.damaged(error))? {
             let mut entry = entry.map_err(|error| self.damaged(error))?;
             count += 1;
-            if count > MAX_MEMBERS {
-                return Err(Error::TooLarge { package: self.name.clone(), limit: format!("{MAX_MEMBERS} files") });
+            if count > self.limits.members {
+                let limit = format!("{} files", self.limits.members);
+                return Err(Error::TooLarge { package: self.name.clone(), limit });
             }
             if entry.header().entry_type() == EntryType::XGlobalHeader {
                 // Comments of the archiver; what they could change is not looked at.
@@ -152,8 +177,7 @@ impl Archive {
     /// An error for a failed read of this package.
     pub(super) fn damaged(&self, source: io::Error) -> Error {
         if is_over_limit(&source) {
-            let limit = format!("{MAX_RATIO} times its size and {} MiB", FREE_SIZE >> 20);
-            return Error::TooLarge { package: self.name.clone(), limit };
+            return Error::TooLarge { package: self.name.clone(), limit: self.limits.to_string() };
         }
         Error::Archive { package: self.name.clone(), source }
     }
@@ -283,6 +307,16 @@ mod tests {
         ] {
             let error = members(name, kind, mode).unwrap_err();
             assert!(matches!(&error, Error::Path { fault: found, .. } if *found == fault), "{error}");
+        }
+    }
+
+    #[test]
+    fn more_files_and_bytes_than_the_limits_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let whole = archive(folder.path(), b"bin/x", EntryType::Regular, 0o755);
+        for limits in [Limits { members: 0, ..Limits::default() }, Limits { free: 100, ratio: 0, members: 9 }] {
+            let error = Archive { limits, ..whole.clone() }.walk(Section::Content, &mut |_| Ok(())).unwrap_err();
+            assert!(matches!(&error, Error::TooLarge { package, .. } if package == "a-1-0.conda"), "{error}");
         }
     }
 

@@ -1,11 +1,17 @@
 //! What an image takes over from the base below it. Looked into once for each base: warm builds read none of it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::store::{self, Store};
 use crate::build::base::BaseImage;
 use crate::oci::{Layer, Layout};
+use crate::supply::{Component, debian};
+
+/// The files that say which accounts there are.
+const ACCOUNTS: [&str; 2] = ["etc/passwd", "etc/group"];
 
 /// What has to be known of a base's content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +22,8 @@ pub struct BaseFacts {
     pub passwd: Option<String>,
     /// `/etc/group`.
     pub group: Option<String>,
+    /// Its Debian packages.
+    pub packages: Vec<Component>,
 }
 
 /// Brings the layers of `base` into `layout`, and finds out about them.
@@ -33,19 +41,21 @@ pub fn import(base: &BaseImage, store: &Store, layout: &Layout) -> Result<BaseFa
     if let Some(facts) = store.get("bases", &key) {
         return Ok(facts);
     }
+    let files = base
+        .read_files(|path| ACCOUNTS.contains(&path) || debian::is_wanted(path))
+        .map_err(|error| Error::BaseContent(Box::new(error)))?;
+    let [passwd, group] = ACCOUNTS.map(|path| text(base, path, &files));
     let facts = BaseFacts {
         unpacked_size: layers.iter().map(|layer| layer.measure(layout)).sum::<Result<u64, _>>()?,
-        passwd: text(base, "etc/passwd")?,
-        group: text(base, "etc/group")?,
+        passwd: passwd?,
+        group: group?,
+        packages: debian::components(&files),
     };
     store.put("bases", &key, &facts)?;
     Ok(facts)
 }
 
-fn text(base: &BaseImage, path: &str) -> Result<Option<String>, Error> {
-    let bytes = base.read_file(path).map_err(|error| Error::BaseContent(Box::new(error)))?;
-    bytes
-        .map(String::from_utf8)
-        .transpose()
-        .map_err(|_| Error::Base { platform: base.platform, reason: format!("`/{path}` is not UTF-8") })
+fn text(base: &BaseImage, path: &str, files: &BTreeMap<String, Vec<u8>>) -> Result<Option<String>, Error> {
+    let text = files.get(path).map(|bytes| String::from_utf8(bytes.clone())).transpose();
+    text.map_err(|_| Error::Base { platform: base.platform, reason: format!("`/{path}` is not UTF-8") })
 }

@@ -1,24 +1,27 @@
 //! The order of things: plan every platform, make the parts that are missing, then the layers, then the images.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::attach::{Subject, attach};
 use super::bases::{self, BaseFacts};
+use super::candidates::{Facts, candidate, known, remember};
+use super::debian::{self, DebianLayer};
 use super::error::Error;
-use super::fragment::{Fragment, Target, Workshop};
+use super::fragment::{self, Fragment, Target, Workshop};
 use super::history::history;
 use super::image::{self, PlatformImage, WrittenImage};
 use super::interpreter::Interpreter;
 use super::layer::{Made, PackageLayer};
 use super::pinned::{Pinned, fetch, pin};
-use super::plan::{Candidate, LayerPlan};
+use super::plan::{Group, LayerPlan};
 use super::prefix::{PrefixPlan, inspect};
 use super::pyc::{Compiler, How};
 use super::store::{self, Store};
 use super::system::SystemLayer;
 use super::work::{Budget, Cancel, CancelOnDrop, parallel};
-use super::{Environment, Request};
+use super::{Environment, LOWER_LAYERS, Request};
 use crate::build::base::BaseImage;
 use crate::build::{Built, BuiltPlatform};
 use crate::channel::Client;
@@ -27,8 +30,6 @@ use crate::progress::{Progress, Task, Unit};
 
 /// The most layers an image may have. Docker refuses more than 125; some are left for images built on this one.
 const MAX_LAYERS: usize = 120;
-/// The most layers of an environment below another. The root prefix changes seldom, and as a whole.
-const LOWER_LAYERS: usize = 3;
 /// What all threads may hold of large files with placeholders, in bytes.
 const MEMORY: u64 = 384 << 20;
 
@@ -56,6 +57,7 @@ struct Base<'a> {
     platform: Platform,
     image: &'a BaseImage,
     facts: &'a BaseFacts,
+    debian: Option<&'a DebianLayer>,
 }
 
 /// Layers that are in the layout, by their key, and whether they had been there before.
@@ -88,28 +90,53 @@ impl<'a> Engine<'a> {
             platforms.push((platform, self.base(platform)?, self.plan_platform(platform).await?));
         }
         let made = self.layers(platforms.iter().flat_map(|(_, _, environments)| environments)).await?;
+        let mut installed = Vec::new();
+        for (platform, base, _) in &platforms {
+            let target = (*platform, *base);
+            let layer = debian::layer(self.request, target, self.client, &self.store, &self.layout, self.progress);
+            installed.push(layer.await?);
+        }
         let facts = self.import_bases(platforms.iter().map(|(_, base, _)| *base)).await?;
         let mut newest = 0;
         let mut written = Vec::new();
         let mut built = Vec::new();
-        for ((platform, base, environments), facts) in platforms.iter().zip(&facts) {
-            let base = Base { platform: *platform, image: base, facts };
+        let mut subjects = Vec::new();
+        for (((platform, base, environments), facts), debian) in platforms.iter().zip(&facts).zip(&installed) {
+            let base = Base { platform: *platform, image: base, facts, debian: debian.as_ref() };
             // Of this platform alone: its image is the same whatever other platforms are built with it.
             let created = environments.iter().map(|environment| environment.newest).max();
             let created = self.request.source_date_epoch.or(created).unwrap_or_default();
             newest = newest.max(created);
             let (image, report) = self.image(&base, environments, &made, created)?;
+            subjects.push(self.subject(&base, &image, environments, created));
             written.push(image);
             built.push(report);
         }
-        let name = &self.request.image.name;
-        let index = self.layout.set_index(name, &image::index(&written, newest))?;
+        self.keep(platforms.iter().flat_map(|(_, _, environments)| environments));
+        let name = self.request.image;
+        let index = image::index(&written, newest);
+        let documents = attach(self.request, &index, &subjects, &self.store, &self.layout)?;
+        let index = self.layout.set_index_with(name, &index, &documents)?;
         Ok(Built {
-            image: name.clone(),
+            image: name.to_owned(),
             layout: self.layout.path().to_owned(),
             digest: Digest::try_from(index.digest()).expect("the layout made it"),
             platforms: built,
         })
+    }
+
+    /// Says that all that is in the image was used, also where its layer was there and nothing had to be looked up.
+    fn keep<'p>(&self, environments: impl Iterator<Item = &'p PlannedEnvironment>) {
+        let mut used = Vec::new();
+        for environment in environments {
+            used.extend(environment.packages.iter().map(|package| package.path().to_owned()));
+            let fragments = environment.layers.iter().flat_map(|layer| &layer.fragments);
+            used.extend(fragments.map(|fragment| self.store.note(fragment::KIND, &fragment.key)));
+        }
+        let bases = self.request.bases.values().flat_map(|base| &base.layers).map(|layer| layer.path.as_path());
+        // A base may be a layout of somebody's, which is none of the cache's.
+        let bases = bases.filter(|path| path.starts_with(self.request.cache_dir));
+        self.store.mark_used(used.iter().map(PathBuf::as_path).chain(bases));
     }
 
     fn base(&self, platform: Platform) -> Result<&'a BaseImage, Error> {
@@ -118,8 +145,9 @@ impl<'a> Engine<'a> {
 
     async fn plan_platform(&self, platform: Platform) -> Result<Vec<PlannedEnvironment>, Error> {
         let base = self.base(platform)?.layers.len();
-        // One layer is the last one, and every environment needs at least one.
-        let mut room = MAX_LAYERS.saturating_sub(base + 1);
+        // One layer is the last one, one that of Debian packages, and every environment needs at least one.
+        let debian = usize::from(!debian::packages(self.request, platform).is_empty());
+        let mut room = MAX_LAYERS.saturating_sub(base + 1 + debian);
         let mut planned = Vec::new();
         for (index, environment) in self.request.environments.iter().enumerate() {
             let others = self.request.environments.len() - index - 1;
@@ -150,21 +178,44 @@ impl<'a> Engine<'a> {
             compiler_id: interpreter.as_ref().map(|interpreter| interpreter.id.clone()),
             compression: self.request.compression,
         });
-        let candidates: Vec<_> = plan
-            .packages
-            .iter()
-            .zip(&packages)
-            .map(|(planned, package)| Candidate {
-                name: planned.name.clone(),
-                size: planned.size,
-                noarch: package.locked.is_noarch(),
-            })
-            .collect();
-        let fragment = |index: usize| Fragment::new(packages[index].clone(), plan.packages[index].clone(), &target);
-        let layers = LayerPlan::new(&candidates, limit).layers.into_iter();
+        let facts = plan.packages.iter().map(|planned| Facts { size: planned.size, built: planned.timestamp });
+        let candidates: Vec<_> = packages.iter().zip(facts).map(|(package, facts)| candidate(package, facts)).collect();
+        let inherited = self.inherited(environment, platform).await?;
+        let fragment = |index: usize| {
+            let (package, planned) = (packages[index].clone(), plan.packages[index].clone());
+            let asked = environment.asked(&package.locked);
+            Fragment::new(package, planned, asked, &target)
+        };
+        let layers = LayerPlan::new(&candidates, limit, &inherited).layers.into_iter();
         let layers = layers.map(|layer| PackageLayer::new(layer.into_iter().map(fragment).collect())).collect();
         let newest = plan.packages.iter().map(|package| package.timestamp).max().unwrap_or_default();
         Ok(PlannedEnvironment { packages, layers, interpreter, newest })
+    }
+
+    /// The layers of the image that `environment` extends, which are a function of its lock and of those it extends.
+    async fn inherited(&self, environment: &Environment<'_>, platform: Platform) -> Result<Vec<Group>, Error> {
+        let subdir = platform.subdir();
+        let mut groups = Vec::new();
+        for parent in environment.parents.iter().filter(|parent| parent.lock.subdirs.contains(&subdir)) {
+            let packages = pin(parent.lock, subdir, environment.prefix, self.client).await?;
+            let facts = self.facts(&packages, platform).await?;
+            let facts = packages.iter().zip(facts);
+            let candidates: Vec<_> = facts.map(|(package, facts)| candidate(package, facts)).collect();
+            groups = LayerPlan::new(&candidates, parent.layers, &groups).groups(&candidates);
+        }
+        Ok(groups)
+    }
+
+    /// What the plan has to know of `packages`, looked up once for each set of them.
+    async fn facts(&self, packages: &[Pinned], platform: Platform) -> Result<Vec<Facts>, Error> {
+        if let Some(facts) = known(&self.store, packages) {
+            return Ok(facts);
+        }
+        fetch(packages, self.client, self.progress).await?;
+        let task = self.task(&format!("reading packages of the parent for {platform}"), packages.len());
+        let facts = self.parallel(packages.to_vec(), &task, |package| Facts::read(&package)).await?;
+        remember(&self.store, packages, &facts)?;
+        Ok(facts)
     }
 
     /// Reads every package's list of files, once for each set of packages.
@@ -176,7 +227,7 @@ impl<'a> Engine<'a> {
     ) -> Result<PrefixPlan, Error> {
         let skipped: BTreeSet<&String> = environment.skip_link_scripts.iter().collect();
         let contents: Vec<_> = packages.iter().map(|package| (package.name(), &package.sha256)).collect();
-        let key = store::key("plans", &(environment.prefix, &skipped, contents));
+        let key = store::key("plans", &(environment.prefix, &skipped, environment.strip.texts(), contents));
         if let Some(plan) = self.store.get::<PrefixPlan>("plans", &key)
             && plan.packages.iter().map(|planned| planned.name.as_str()).eq(packages.iter().map(Pinned::name))
         {
@@ -186,7 +237,9 @@ impl<'a> Engine<'a> {
         let task = self.task(&format!("reading packages of {platform}"), packages.len());
         let inspected = self.parallel(packages.to_vec(), &task, |package| inspect(&package)).await?;
         let (prefix, skip) = (environment.prefix.to_owned(), environment.skip_link_scripts.to_vec());
-        let plan = self.parallel(vec![inspected], &task, move |all| PrefixPlan::new(&all, &prefix, &skip)).await?;
+        let strip = environment.strip.clone();
+        let plan = move |all: Vec<_>| PrefixPlan::new(&all, &prefix, &skip, &strip);
+        let plan = self.parallel(vec![inspected], &task, plan).await?;
         let plan = plan.into_iter().next().expect("one result for one item");
         self.store.put("plans", &key, &plan)?;
         Ok(plan)
@@ -311,6 +364,10 @@ impl<'a> Engine<'a> {
     ) -> Result<(WrittenImage, BuiltPlatform), Error> {
         let mut layers: Vec<(Made, String)> = Vec::new();
         let mut reused = base.image.layers.len();
+        if let Some(debian) = base.debian {
+            reused += usize::from(debian.present);
+            layers.push((debian.made(), debian.line.clone()));
+        }
         for (environment, planned) in self.request.environments.iter().zip(environments) {
             for layer in &planned.layers {
                 let (layer_made, present) = &made[&layer.key];
@@ -324,7 +381,10 @@ impl<'a> Engine<'a> {
             base: base.image,
             content: self.request.content,
             compression: self.request.compression,
-            label: (format!("dev.esker.lock.{}", base.platform.subdir()), self.lock_digest(environments).to_string()),
+            label: (
+                format!("dev.esker.lock.{}", base.platform.subdir()),
+                self.lock_digest(base.platform, environments).to_string(),
+            ),
             layers,
             created,
         };
@@ -343,6 +403,31 @@ impl<'a> Engine<'a> {
         Ok((written, report))
     }
 
+    /// What documents about a platform's image are made of.
+    fn subject<'b>(
+        &self,
+        base: &Base<'b>,
+        written: &WrittenImage,
+        environments: &'b [PlannedEnvironment],
+        created: u64,
+    ) -> Subject<'b>
+    where
+        'a: 'b,
+    {
+        let prefixes = self.request.environments.iter().map(|environment| environment.prefix).zip(environments);
+        let fragments = |(prefix, planned): (&'b str, &'b PlannedEnvironment)| {
+            planned.layers.iter().flat_map(|layer| &layer.fragments).map(move |fragment| (prefix, fragment))
+        };
+        Subject {
+            descriptor: written.descriptor.clone(),
+            base: base.image,
+            system: base.debian.map_or(&base.facts.packages, |debian| &debian.written.packages),
+            debian: debian::packages(self.request, base.platform),
+            packages: prefixes.flat_map(fragments).collect(),
+            created,
+        }
+    }
+
     fn system_layer(&self, base: &Base<'_>, environments: &[PlannedEnvironment], time: u64) -> Result<Made, Error> {
         let histories = self.request.environments.iter().zip(environments).map(|(environment, planned)| {
             let requested = environment.requested.get(&base.platform.subdir()).map_or(&[][..], Vec::as_slice);
@@ -351,8 +436,8 @@ impl<'a> Engine<'a> {
         });
         let layer = SystemLayer {
             content: self.request.content,
-            passwd: base.facts.passwd.as_deref(),
-            group: base.facts.group.as_deref(),
+            passwd: base.debian.map_or(base.facts.passwd.as_deref(), |debian| debian.written.passwd.as_deref()),
+            group: base.debian.map_or(base.facts.group.as_deref(), |debian| debian.written.group.as_deref()),
             owned: histories.collect(),
             time,
         };
@@ -360,12 +445,16 @@ impl<'a> Engine<'a> {
     }
 
     /// A digest of what is installed where.
-    fn lock_digest(&self, environments: &[PlannedEnvironment]) -> Digest {
+    fn lock_digest(&self, platform: Platform, environments: &[PlannedEnvironment]) -> Digest {
         let prefixes = self.request.environments.iter().map(|environment| environment.prefix);
         let packages = environments.iter().map(|planned| {
             planned.packages.iter().map(|package| (package.locked.url.as_str(), &package.sha256)).collect::<Vec<_>>()
         });
-        store::key("lock", &prefixes.zip(packages).collect::<Vec<_>>())
+        let conda: Vec<_> = prefixes.zip(packages).collect();
+        match debian::packages(self.request, platform) {
+            [] => store::key("lock", &conda),
+            debs => store::key("lock", &(conda, debs)),
+        }
     }
 
     fn task(&self, label: &str, total: usize) -> Task<'a> {

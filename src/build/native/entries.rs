@@ -7,7 +7,6 @@ use rattler_conda_types::package::FileMode;
 use rattler_conda_types::prefix_record::{PathType, PathsEntry};
 use sha2::{Digest as _, Sha256};
 
-use super::archive::Archive;
 use super::error::Error;
 use super::paths::PrefixPath;
 use crate::oci::Digest;
@@ -52,7 +51,8 @@ impl<W: Write> PartWriter<W> {
         format!("{}/{path}", self.root)
     }
 
-    /// Writes a file of `size` bytes straight from `archive`; returns its digest.
+    /// Writes a file of `size` bytes straight from an archive; returns its digest. `damaged` makes an error of a failed
+    /// read.
     ///
     /// # Errors
     /// When the archive or the target fails, which are told apart.
@@ -62,16 +62,16 @@ impl<W: Write> PartWriter<W> {
         meta: Meta,
         size: u64,
         data: &mut dyn Read,
-        archive: &Archive,
+        damaged: &dyn Fn(io::Error) -> Error,
     ) -> Result<Digest, Error> {
         let mut source = Source { inner: data, hasher: Sha256::new(), read: 0, ended: false, failed: None };
         let result = self.tar.append(&self.entry(path, Kind::File(size), meta), &mut source);
         if let Some(error) = source.failed {
-            return Err(archive.damaged(error));
+            return Err(damaged(error));
         }
         // When writing failed, the archive was not read to its end.
         if source.ended && source.read < size {
-            return Err(archive.damaged(io::ErrorKind::UnexpectedEof.into()));
+            return Err(damaged(io::ErrorKind::UnexpectedEof.into()));
         }
         result.map_err(Error::write(&self.target))?;
         Ok(Digest::from_bytes(source.hasher.finalize().into()))
@@ -205,6 +205,7 @@ impl Read for Source<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build::native::archive::Archive;
 
     struct Full;
 
@@ -223,9 +224,10 @@ mod tests {
         let file = folder.path().join("a.conda");
         std::fs::write(&file, "").unwrap();
         let archive = Archive::open(file, "a-1-0.conda").unwrap();
+        let damaged = |error| archive.damaged(error);
         let path = PrefixPath::parse(b"a").unwrap();
         let meta = Meta { executable: false, mtime: 0 };
-        PartWriter::new(sink, "/cache/part".into(), "/srv", 0).stream(&path, meta, 10, &mut data, &archive)
+        PartWriter::new(sink, "/cache/part".into(), "/srv", 0).stream(&path, meta, 10, &mut data, &damaged)
     }
 
     #[test]

@@ -14,6 +14,9 @@ pub enum Error {
     /// A package cannot be had.
     #[error("a package of the lock cannot be fetched")]
     Packages(#[source] Box<crate::channel::Error>),
+    /// Debian packages cannot be installed.
+    #[error(transparent)]
+    Debian(Box<crate::build::debian::Error>),
     /// The layout cannot be read or written.
     #[error("the OCI layout cannot be used")]
     Layout(#[source] Box<crate::oci::Error>),
@@ -61,7 +64,25 @@ pub enum Error {
         /// The file.
         path: String,
     },
-    /// `info/paths.json` lists a file that is not in the archive.
+    /// A file of a wheel is not what its `RECORD` says.
+    #[error("package `{package}`: the content of `{path}` is not what `RECORD` says")]
+    RecordedHash {
+        /// File name of the package.
+        package: String,
+        /// The file.
+        path: String,
+    },
+    /// A wheel has a file that another package has with another content.
+    #[error("`{path}` of package `{package}` is in package `{other}` as well, with another content")]
+    Overlap {
+        /// The path in the prefix.
+        path: String,
+        /// File name of the wheel.
+        package: String,
+        /// File name of the other package.
+        other: String,
+    },
+    /// `info/paths.json` or `RECORD` lists a file that is not in the archive.
     #[error("package `{package}`: `{path}` is listed but not in the archive")]
     Missing {
         /// File name of the package.
@@ -132,13 +153,7 @@ pub enum Error {
         /// The subdir.
         subdir: Subdir,
     },
-    /// The lock has a package that conda cannot install.
-    #[error("`{package}` is a pip package, which the native engine does not install")]
-    PipPackage {
-        /// Name of the package.
-        package: String,
-    },
-    /// `noarch: python` packages need a Python to be laid out for.
+    /// `noarch: python` packages and wheels need a Python to be laid out for.
     #[error("package `{package}` is for Python, but `{prefix}` has no `python`")]
     NoPython {
         /// File name of the package.
@@ -259,6 +274,15 @@ impl Error {
     pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Read { path, source }
+    }
+}
+
+impl From<crate::cache::Error> for Error {
+    fn from(error: crate::cache::Error) -> Self {
+        match error {
+            crate::cache::Error::Read { path, source } => Self::Read { path, source },
+            crate::cache::Error::Write { path, source } => Self::write(&path)(source),
+        }
     }
 }
 

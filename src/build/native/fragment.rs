@@ -10,7 +10,9 @@ use std::io::BufWriter;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
 
+use super::asked::Asked;
 use super::entries::PartWriter;
 use super::error::Error;
 use super::install::Installed;
@@ -22,19 +24,25 @@ use super::prefix::{PlannedPackage, check_identity};
 use super::pyc::Compiler;
 use super::python::Python;
 use super::store::{self, Store};
+use super::wheel::{Wheel, WheelPacking};
 use super::work::{Budget, Cancel};
 use crate::oci::digest::HashingWriter;
 use crate::oci::tar::END;
-use crate::oci::{Compression, Digest};
+use crate::oci::{Compression, Digest, Encoder};
 
 /// The kind of a part in the [`Store`].
 pub const KIND: &str = "fragments";
+
+/// Where the entries of a part go: hashed, compressed, hashed, to a file.
+type Sink = HashingWriter<Encoder<HashingWriter<BufWriter<NamedTempFile>>>>;
 
 /// One package for one environment.
 #[derive(Clone, Debug)]
 pub struct Fragment {
     /// The package.
     pub package: Pinned,
+    /// Why it is installed, if it is a wheel.
+    asked: Asked,
     /// What the environment's plan says of it.
     pub planned: PlannedPackage,
     /// The environment, shared by its packages.
@@ -86,8 +94,8 @@ pub struct Workshop {
 }
 
 impl Fragment {
-    /// A part of `package` for `environment`.
-    pub fn new(package: Pinned, planned: PlannedPackage, environment: &Arc<Target>) -> Self {
+    /// A part of `package`, `asked` for like this, for `environment`.
+    pub fn new(package: Pinned, planned: PlannedPackage, asked: Asked, environment: &Arc<Target>) -> Self {
         let target = environment.as_ref();
         let key = store::key(
             KIND,
@@ -96,10 +104,10 @@ impl Fragment {
                 (&target.prefix, target.compression),
                 planned.for_python.then_some(&target.python),
                 planned.compiles.then_some(&target.compiler_id),
-                &planned.excluded,
+                (&planned.excluded, &planned.effects, (!package.is_conda()).then_some(asked)),
             ),
         );
-        Self { package, planned, environment: Arc::clone(environment), key }
+        Self { package, planned, asked, environment: Arc::clone(environment), key }
     }
 
     /// What is known of the part, if it is in the cache.
@@ -114,24 +122,56 @@ impl Fragment {
     /// # Errors
     /// When the package is damaged, hostile, or cannot be moved to the prefix; when the cache cannot be written.
     pub fn make(&self, workshop: &Workshop) -> Result<Part, Error> {
+        if self.package.is_conda() { self.make_of_conda(workshop) } else { self.make_of_wheel(workshop) }
+    }
+
+    /// What compiles byte code for the environment.
+    ///
+    /// # Panics
+    /// When none of its packages needs byte code: then there is none.
+    pub fn compiler<'a>(&self, workshop: &'a Workshop) -> &'a Compiler {
+        let compiler = self.environment.compiler_id.as_ref().and_then(|id| workshop.compilers.get(id));
+        compiler.expect("the build has a compiler for every environment whose packages need one")
+    }
+
+    fn make_of_conda(&self, workshop: &Workshop) -> Result<Part, Error> {
         let archive = self.package.archive()?;
         let info = Info::read(&archive)?;
         check_identity(&self.package, &info, &archive)?;
         let target = self.environment.as_ref();
-        let installed = Installed::of(&info, &archive, target.python.as_ref(), &target.prefix)?;
+        let mut installed = Installed::of(&info, &archive, target.python.as_ref(), &target.prefix)?;
+        installed.add_effects(&self.planned.effects);
         let installed = installed.without(&self.planned.excluded);
-        let directories = installed.all_directories();
+        let pack = |out| Packing::new(self, &archive, &info, &installed, workshop, out).pack();
+        self.write(&installed, info.timestamp, workshop, pack)
+    }
 
+    fn make_of_wheel(&self, workshop: &Workshop) -> Result<Part, Error> {
+        let wheel = Wheel::open(&self.package)?;
+        let target = self.environment.as_ref();
+        let installed = wheel.installed(self.asked, target.python.as_ref(), &target.prefix)?;
+        let installed = installed.without(&self.planned.excluded);
+        let python = target.python.as_ref().expect("it was laid out for one");
+        let pack = |out| WheelPacking::new(self, &wheel, &installed, python, workshop, out).pack();
+        self.write(&installed, wheel.timestamp, workshop, pack)
+    }
+
+    fn write(
+        &self,
+        installed: &Installed,
+        timestamp: u64,
+        workshop: &Workshop,
+        pack: impl FnOnce(PartWriter<Sink>) -> Result<(Sink, u64), Error>,
+    ) -> Result<Part, Error> {
+        let target = self.environment.as_ref();
+        let directories = installed.all_directories();
         let file = workshop.store.temporary()?;
         let path = workshop.store.path(KIND, &self.key);
         let buffered = HashingWriter::new(BufWriter::with_capacity(1 << 17, file));
         let encoder = target.compression.encoder(buffered).map_err(Error::write(&path))?;
         let mut sink = HashingWriter::new(encoder);
         sink.only_hash(&layer::directories(&target.prefix, &directories, self.planned.timestamp));
-        let out = PartWriter::new(sink, path.clone(), &target.prefix, info.timestamp);
-
-        let packing = Packing::new(self, &archive, &info, &installed, workshop, out);
-        let (mut sink, uncompiled) = packing.pack()?;
+        let (mut sink, uncompiled) = pack(PartWriter::new(sink, path.clone(), &target.prefix, timestamp))?;
         sink.only_hash(&END);
         let (encoder, diff_id, unpacked_size) = sink.finish();
         let (buffered, digest, size) = encoder.finish().map_err(Error::write(&path))?.finish();

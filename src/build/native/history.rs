@@ -8,7 +8,7 @@ use super::pinned::Pinned;
 pub fn history(packages: &[Pinned], requested: &[String], time: u64) -> Vec<u8> {
     let time = timestamp(time).strftime("%Y-%m-%d %H:%M:%S");
     let mut text = format!("==> {time} <==\n# cmd: esker build\n");
-    let mut installed: Vec<String> = packages.iter().map(dist).collect();
+    let mut installed: Vec<String> = packages.iter().filter(|package| package.is_conda()).map(dist).collect();
     installed.sort();
     for line in installed {
         text.push_str(&format!("+{line}\n"));

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rattler_conda_types::package::PathType;
 
 use super::archive::Archive;
+use super::effects::Effect;
 use super::error::Error;
 use super::package::Info;
 use super::paths::{PathFault, PrefixPath};
@@ -14,14 +15,18 @@ use super::python::Python;
 /// A file that a package puts into a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The member `Info::paths[.0]`.
+    /// The member `Info::paths[.0]`, or of a wheel its file of that number.
     Member(usize),
-    /// The command `Info::entry_points[.0]`.
+    /// The command of the entry point of that number.
     EntryPoint(usize),
     /// Byte code of the module at this path of the prefix.
     ByteCode(PrefixPath),
-    /// The record in `conda-meta`.
+    /// The record in `conda-meta`, of a wheel its `RECORD`.
     Record,
+    /// What a link script would have written.
+    Effect(Effect),
+    /// A file of a wheel's `*.dist-info` that installers add.
+    Note(&'static str),
 }
 
 /// The files of one package, by their paths in the prefix.
@@ -51,6 +56,9 @@ impl Installed {
         let mut installed = Self { files: BTreeMap::new(), directories: BTreeSet::new(), record };
         for (index, listed) in info.paths.iter().enumerate() {
             let path = mapping.map_or_else(|| listed.path.clone(), |python| python.place(&listed.path));
+            if is_record(&path) && path != installed.record {
+                return Err(archive.fault(listed.path.as_str().as_bytes(), PathFault::Record));
+            }
             if listed.entry.path_type == PathType::Directory {
                 installed.directories.insert(path);
             } else if installed.files.insert(path, Origin::Member(index)).is_some() {
@@ -95,6 +103,19 @@ impl Installed {
         self.files.extend(missing.into_iter().map(|(code, source)| (code, Origin::ByteCode(source))));
     }
 
+    /// Adds what is made for link scripts; where the package has the file, it stays.
+    pub fn add_effects(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            let path = PrefixPath::parse(effect.path().as_bytes()).expect("it is written here");
+            self.files.entry(path).or_insert(Origin::Effect(*effect));
+        }
+    }
+
+    /// The places of what comes out of the archive.
+    pub fn members(&self) -> impl Iterator<Item = &PrefixPath> {
+        self.files.iter().filter(|(_, origin)| matches!(origin, Origin::Member(_))).map(|(path, _)| path)
+    }
+
     /// Takes out what other packages of the environment win, and the byte code of modules that are gone.
     pub fn without(mut self, excluded: &BTreeSet<PrefixPath>) -> Self {
         self.files.retain(|path, origin| match origin {
@@ -114,6 +135,11 @@ impl Installed {
     pub fn needs_compiler(&self) -> bool {
         self.files.values().any(|origin| matches!(origin, Origin::ByteCode(_)))
     }
+}
+
+/// Whether conda would take `path` for the record of a package.
+fn is_record(path: &PrefixPath) -> bool {
+    path.below("conda-meta").is_some_and(|file| !file.contains('/') && file.ends_with(".json"))
 }
 
 /// `conda-meta/NAME-VERSION-BUILD.json`.

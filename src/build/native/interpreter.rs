@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rattler::install::link::copy_and_replace_placeholders;
 use rattler_conda_types::Subdir;
 use rattler_conda_types::package::{PathType, PrefixPlaceholder};
+use serde::{Deserialize, Serialize};
 
 use super::archive::{Archive, Section, What};
 use super::error::{Error, HostSubdir};
@@ -20,7 +21,8 @@ use super::paths::{PathFault, PrefixPath, link_target};
 use super::pinned::Pinned;
 use super::store::{self, Store};
 use super::work::Cancel;
-use crate::oci::Platform;
+use crate::cache;
+use crate::oci::{Digest, Platform};
 
 /// The packages of a Python for this machine.
 #[derive(Clone, Debug)]
@@ -49,7 +51,8 @@ impl Interpreter {
     /// # Errors
     /// [`Error::NoHostPython`] when there is no `python` of this version among them.
     pub fn choose(packages: &[Pinned], version: &str, prefix: &str) -> Result<Self, Error> {
-        let by_name: BTreeMap<&str, &Pinned> = packages.iter().map(|package| (package.name(), package)).collect();
+        let by_name: BTreeMap<&str, &Pinned> =
+            packages.iter().filter(|package| package.is_conda()).map(|package| (package.name(), package)).collect();
         let python = by_name.get("python").filter(|python| is_version(&python.locked.version, version));
         let python = python.ok_or_else(|| Error::NoHostPython {
             prefix: prefix.to_owned(),
@@ -76,27 +79,35 @@ impl Interpreter {
     /// When a package is damaged or hostile, or the cache cannot be written.
     pub fn lay_out(&self, store: &Store, cancel: &Cancel) -> Result<PathBuf, Error> {
         let hashes: Vec<_> = self.packages.iter().map(|package| &package.sha256).collect();
-        let prefix = store.path("pythons", &store::key("pythons", &hashes));
+        let key = store::key("pythons", &hashes);
+        let prefix = store.path("pythons", &key);
         let program = prefix.join("bin").join(format!("python{}", self.version));
-        if program.exists() {
+        if store.get::<LaidOut>("pythons", &key).is_some() && program.exists() {
             return Ok(program);
         }
         let folder = store.temporary_directory()?;
         for package in &self.packages {
             Unpacking { archive: package.archive()?, root: folder.path(), prefix: &prefix, cancel }.run()?;
         }
+        let digest = cache::tree_digest(folder.path()).map_err(Error::read(folder.path()))?;
         store::make_parent(&prefix)?;
         let folder = folder.keep();
         match fs_err::rename(&folder, &prefix) {
-            Ok(()) => Ok(program),
+            Ok(()) => {}
             // Another build was quicker; it made the same.
-            Err(_) if program.exists() => {
-                let _ = fs_err::remove_dir_all(&folder);
-                Ok(program)
-            }
-            Err(error) => Err(Error::write(&prefix)(error)),
+            Err(_) if program.exists() => drop(fs_err::remove_dir_all(&folder)),
+            Err(error) => return Err(Error::write(&prefix)(error)),
         }
+        store.put("pythons", &key, &LaidOut { digest })?;
+        Ok(program)
     }
+}
+
+/// What is known of an interpreter in the cache.
+#[derive(Serialize, Deserialize)]
+struct LaidOut {
+    /// Of all its files.
+    digest: Digest,
 }
 
 fn is_version(full: &str, wanted: &str) -> bool {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::entries::OWNER;
 use super::error::Error;
 use super::fragment::{self, Fragment, Part};
+use super::plan::Group;
 use super::store::{self, Store};
 use crate::oci::digest::HashingWriter;
 use crate::oci::tar::{END, Entry, Kind, TarWriter};
@@ -19,6 +20,18 @@ use crate::oci::{Compression, Digest, Layout};
 
 /// The kind of a layer's record in the [`Store`].
 const KIND: &str = "layers";
+
+/// The kind of a layer's size in the [`Store`], by what can be known without looking into packages.
+const SIZE: &str = "plans";
+
+/// Bytes of the compressed layer with these packages as it was last built on this machine.
+pub fn built_size(store: &Store, prefix: &str, compression: Compression, group: &Group) -> Option<u64> {
+    store.get(SIZE, &size_key(prefix, compression, group))
+}
+
+fn size_key(prefix: &str, compression: Compression, group: &Group) -> Digest {
+    store::key("layer-sizes", &(prefix, compression, group))
+}
 
 /// A layer to be made.
 #[derive(Clone, Debug)]
@@ -101,6 +114,8 @@ impl PackageLayer {
         let diff_id = self.diff_id(store, &parts, &head)?;
         let made = Made { digest, diff_id, size, unpacked_size: unpacked };
         store.put(KIND, &self.key, &made)?;
+        let group: Group = self.fragments.iter().map(|fragment| fragment.package.sha256.clone()).collect();
+        store.put(SIZE, &size_key(&target.prefix, target.compression, &group), &size)?;
         Ok(made)
     }
 

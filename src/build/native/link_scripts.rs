@@ -1,10 +1,13 @@
 //! Link scripts: what a package wants to run when it is installed.
 //!
 //! They are never run: they are written for a prefix that exists on a machine of the right kind. They stay in the
-//! image as the files they are. A package whose script matters would be broken without it, so one that is not known to
-//! be harmless is an error, which an image can overrule.
+//! image as the files they are. A package whose script matters would be broken without it, so one that is neither known
+//! to be harmless nor one whose effect is made otherwise ([`super::effects`]) is an error, which an image can overrule.
+
+use std::collections::BTreeMap;
 
 use super::archive::{Archive, Section, What};
+use super::effects::{self, Effect};
 use super::error::Error;
 use super::package::{Info, read_all};
 
@@ -17,14 +20,19 @@ const KNOWN: [(&str, &str); 2] = [
     ("ocl-icd", "links the OpenCL drivers of the machine that installs, which an image must not"),
 ];
 
-/// Refuses packages with a `pre-link` or `post-link` script that might matter and is not in `skip`.
+/// Refuses packages with a `pre-link` or `post-link` script that might matter and is not in `skip`. Returns what is to be
+/// made for known ones, by the package's name.
 ///
 /// `pre-unlink` scripts run when a package is removed, which never happens to one in an image.
 ///
 /// # Errors
 /// [`Error::LinkScript`], and for damaged archives.
-pub fn check<'a>(packages: impl IntoIterator<Item = (&'a Archive, &'a Info)>, skip: &[String]) -> Result<(), Error> {
+pub fn check<'a>(
+    packages: impl IntoIterator<Item = (&'a Archive, &'a Info)>,
+    skip: &[String],
+) -> Result<BTreeMap<String, Vec<Effect>>, Error> {
     let mut found = Vec::new();
+    let mut effects: BTreeMap<String, Vec<Effect>> = BTreeMap::new();
     for (archive, info) in packages {
         let name = info.index.name.as_normalized();
         if skip.iter().any(|skipped| skipped == name) || KNOWN.iter().any(|(known, _)| *known == name) {
@@ -32,30 +40,38 @@ pub fn check<'a>(packages: impl IntoIterator<Item = (&'a Archive, &'a Info)>, sk
         }
         let wanted = ["pre-link", "post-link"].map(|when| format!("bin/.{name}-{when}.sh"));
         for script in info.paths.iter().filter(|listed| wanted.iter().any(|path| path == listed.path.as_str())) {
-            if !reads_harmless(archive, script.path.as_str())? {
-                found.push((name.to_owned(), script.path.to_string()));
+            let text = read(archive, script.path.as_str())?;
+            match text.as_deref().and_then(|text| effect(info, text)) {
+                Some(made) => effects.entry(name.to_owned()).or_default().extend(made),
+                None => found.push((name.to_owned(), script.path.to_string())),
             }
         }
     }
     let mut found = found.into_iter();
-    let Some((package, script)) = found.next() else { return Ok(()) };
+    let Some((package, script)) = found.next() else { return Ok(effects) };
     let mut others: Vec<_> = found.map(|(name, _)| name).filter(|name| *name != package).collect();
     others.dedup();
     Err(Error::LinkScript { package, script, others })
 }
 
-fn reads_harmless(archive: &Archive, script: &str) -> Result<bool, Error> {
-    let mut harmless = false;
+/// What is to be made for a script; `None` if it might matter in a way that is not known.
+fn effect(info: &Info, script: &str) -> Option<Vec<Effect>> {
+    if is_harmless(script) { Some(Vec::new()) } else { effects::known(info, script) }
+}
+
+/// The text of a script, if it is one.
+fn read(archive: &Archive, script: &str) -> Result<Option<String>, Error> {
+    let mut text = None;
     archive.walk(Section::Content, &mut |member| {
         if let What::File(size @ ..=MAX_SCRIPT, data) = member.what
             && member.path.as_str() == script
         {
             let content = read_all(archive, &member.path, size, data)?;
-            harmless = std::str::from_utf8(&content).is_ok_and(is_harmless);
+            text = String::from_utf8(content).ok();
         }
         Ok(())
     })?;
-    Ok(harmless)
+    Ok(text)
 }
 
 /// Whether `script` does nothing but talk: `exit`, `true`, shell options, and `echo` to the terminal or to conda's

@@ -15,28 +15,37 @@
 //! Memory stays bounded: files are streamed except those with a placeholder, which share a budget (`work`).
 
 mod archive;
+mod asked;
+mod attach;
 mod bases;
+mod candidates;
+mod debian;
+mod effects;
 mod engine;
 mod entries;
 mod error;
 mod fragment;
 mod history;
 mod image;
+pub mod inputs;
 mod install;
 mod interpreter;
 mod layer;
 mod link_scripts;
+mod overlap;
+mod overview;
 mod package;
 mod packing;
 mod paths;
 mod pinned;
-mod plan;
+pub mod plan;
 mod prefix;
 mod pyc;
 mod python;
 mod record;
 mod store;
 mod system;
+mod wheel;
 mod work;
 
 use std::collections::BTreeMap;
@@ -44,28 +53,37 @@ use std::path::Path;
 
 use rattler_conda_types::Subdir;
 
+pub use asked::{Asked, AskedFor};
 pub use error::{Error, HostSubdir};
+pub use overview::{Named, Overview, PlannedLayer, Seen};
 pub use paths::PathFault;
+pub use plan::Group;
 
 use super::Built;
 use super::base::BaseImage;
+use super::debian::DebianRequest;
 use crate::channel::Client;
-use crate::lock::Lock;
+use crate::lock::{Lock, LockedPackage};
 use crate::oci::{Compression, Platform};
 use crate::progress::Progress;
-use crate::project::ImageSpec;
+use crate::project::{ImageSpec, Strip};
 use crate::render::ImageContent;
+
+/// The most layers of an environment below another. The root prefix changes seldom, and as a whole.
+const LOWER_LAYERS: usize = 3;
 
 /// An image to be built.
 pub struct Request<'a> {
-    /// What is built.
-    pub image: &'a ImageSpec,
+    /// What the image is called.
+    pub image: &'a str,
     /// Its environments, the lowest first: the root prefix, if it has one, then the notebook's.
     pub environments: Vec<Environment<'a>>,
     /// For which platforms, in the order they are listed in the index.
     pub platforms: &'a [Platform],
     /// The base system of each platform.
     pub bases: &'a BTreeMap<Platform, BaseImage>,
+    /// Debian packages that are installed on the bases, if any.
+    pub debian: Option<DebianRequest<'a>>,
     /// What is added besides packages.
     pub content: &'a ImageContent,
     /// How layers are compressed.
@@ -76,6 +94,8 @@ pub struct Request<'a> {
     pub cache_dir: &'a Path,
     /// How many threads work.
     pub jobs: usize,
+    /// Whether SBOMs and provenance are put beside the images.
+    pub sbom: bool,
 }
 
 /// A prefix and what is in it.
@@ -86,10 +106,25 @@ pub struct Environment<'a> {
     pub lock: &'a Lock,
     /// Packages whose link scripts are known not to matter.
     pub skip_link_scripts: &'a [String],
+    /// Files of packages that are left out.
+    pub strip: &'a Strip,
     /// The most layers it may take; an environment below another takes at most three.
     pub layers: usize,
+    /// The locks it extends, the farthest first: layers that serve their images are kept together.
+    pub parents: Vec<Parent<'a>>,
     /// The specs that were asked for, for `conda-meta/history`.
     pub requested: BTreeMap<Subdir, Vec<String>>,
+    /// The pip packages that were asked for.
+    pub asked: AskedFor,
+}
+
+/// An image that another one extends.
+#[derive(Clone, Copy, Debug)]
+pub struct Parent<'a> {
+    /// Its packages.
+    pub lock: &'a Lock,
+    /// The most layers it may take.
+    pub layers: usize,
 }
 
 impl<'a> Environment<'a> {
@@ -107,9 +142,18 @@ impl<'a> Environment<'a> {
             prefix,
             lock,
             skip_link_scripts: &image.skip_link_scripts,
+            strip: &image.strip,
             layers: image.layers,
+            parents: Vec::new(),
             requested: lock.subdirs.iter().copied().map(wanted).collect(),
+            asked: asked::asked_for(image, &lock.subdirs),
         }
+    }
+
+    /// Why `package` is installed, if it is pip's.
+    fn asked(&self, package: &LockedPackage) -> Asked {
+        let asked = self.asked.get(&package.subdir).and_then(|asked| asked.get(&wheel::plain(&package.name)));
+        asked.copied().unwrap_or_default()
     }
 }
 

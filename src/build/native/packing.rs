@@ -72,7 +72,7 @@ impl<'a, W: Write> Packing<'a, W> {
                     places.insert(listed.path.as_str(), (listed, place));
                 }
                 Origin::ByteCode(source) => drop(byte_code.insert(source, place)),
-                Origin::EntryPoint(_) | Origin::Record => {}
+                Origin::EntryPoint(_) | Origin::Record | Origin::Note(_) | Origin::Effect(_) => {}
             }
         }
         let placeholders = info.paths.iter().filter_map(|p| placeholder(p)).map(|p| p.placeholder.as_str()).collect();
@@ -94,6 +94,7 @@ impl<'a, W: Write> Packing<'a, W> {
             self.out.record(directory, prefix_record::PathType::Directory);
         }
         self.commands()?;
+        self.effects()?;
         let paths = std::mem::take(&mut self.out.recorded);
         let record = record::record(&self.fragment.package, archive, self.info, paths)?;
         self.out.generated(&self.installed.record, false, &record, None)?;
@@ -138,7 +139,7 @@ impl<'a, W: Write> Packing<'a, W> {
             self.compile(place, code, &source)?;
             Provenance { original: digest, written: digest, size, placeholder: None }
         } else {
-            let digest = self.out.stream(place, meta, size, data, self.archive)?;
+            let digest = self.out.stream(place, meta, size, data, &|error| self.archive.damaged(error))?;
             let digest = self.check(listed, digest, size)?;
             Provenance { original: digest, written: digest, size, placeholder: None }
         };
@@ -196,9 +197,7 @@ impl<'a, W: Write> Packing<'a, W> {
 
     fn compile(&mut self, place: &PrefixPath, code: &PrefixPath, source: &[u8]) -> Result<(), Error> {
         let name = format!("/{}", self.out.in_image(place));
-        let compiler = self.fragment.environment.compiler_id.as_ref().and_then(|id| self.workshop.compilers.get(id));
-        let compiler = compiler.expect("the build has a compiler for every environment whose packages need one");
-        match compiler.compile(&name, source)? {
+        match self.fragment.compiler(self.workshop).compile(&name, source)? {
             Some(bytes) => self.out.generated(code, false, &bytes, Some(prefix_record::PathType::PycFile)),
             None => {
                 self.uncompiled += 1;
@@ -274,6 +273,16 @@ impl<'a, W: Write> Packing<'a, W> {
                 let script = python.script(&self.fragment.environment.prefix, &self.info.entry_points[*index]);
                 let kind = Some(prefix_record::PathType::UnixPythonEntryPoint);
                 self.out.generated(place, true, script.as_bytes(), kind)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// As conda's, the record does not list what scripts made.
+    fn effects(&mut self) -> Result<(), Error> {
+        for (place, origin) in &self.installed.files {
+            if let Origin::Effect(effect) = origin {
+                self.out.generated(place, false, effect.content().as_bytes(), None)?;
             }
         }
         Ok(())

@@ -48,6 +48,18 @@ pub enum PathFault {
     /// The archive holds it more than once.
     #[error("is there twice")]
     Twice,
+    /// A symbolic link in a wheel, which has none.
+    #[error("is a link, which no wheel can hold")]
+    Link,
+    /// A file of a wheel that its `RECORD` does not list.
+    #[error("is not listed in `RECORD`")]
+    NotListed,
+    /// A file below `*.data` of a wheel that no installer knows a place for.
+    #[error("is meant for a place that installers do not know")]
+    UnknownScheme,
+    /// A file where conda keeps the records of what is installed.
+    #[error("is where conda's records of other packages are")]
+    Record,
     /// `info/paths.json` says it is something else than what the archive holds.
     #[error("is not of the type that `info/paths.json` says")]
     OtherType,

@@ -1,6 +1,6 @@
-//! The conda packages of a lock, with the digest and the place on disk that the engine goes by.
+//! The packages of a lock, conda's and pip's, with the digest and the place on disk that the engine goes by.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rattler_conda_types::Subdir;
 
@@ -30,29 +30,52 @@ impl Pinned {
         Archive::open(self.path.clone(), self.locked.file_name())
     }
 
+    /// Where the archive is, or will be.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether conda installs it; else it is a wheel.
+    pub fn is_conda(&self) -> bool {
+        self.locked.manager == Manager::Conda
+    }
+
+    /// Whether the archive is there.
+    pub fn is_on_disk(&self) -> bool {
+        self.path.is_file()
+    }
+
     /// The normalised name.
     pub fn name(&self) -> &str {
         &self.locked.name
     }
 }
 
-/// The packages of `lock` for `subdir`, by name. Nothing is fetched unless the lock gives no SHA-256.
+/// Whether a package is the same one for every architecture.
+pub fn is_noarch(locked: &LockedPackage) -> bool {
+    match locked.manager {
+        Manager::Conda => locked.is_noarch(),
+        Manager::Pip => locked.file_name().ends_with("-none-any.whl"),
+    }
+}
+
+/// The packages of `lock` for `subdir`: conda's by name, then pip's by name. Nothing is fetched unless the lock gives no
+/// SHA-256.
 ///
 /// # Errors
-/// [`Error::NotLocked`], [`Error::PipPackage`], [`Error::Packages`].
+/// [`Error::NotLocked`], [`Error::LockedTwice`], [`Error::Packages`].
 pub async fn pin(lock: &Lock, subdir: Subdir, prefix: &str, client: &Client) -> Result<Vec<Pinned>, Error> {
     let mut pinned = Vec::new();
     for locked in lock.packages_for(subdir) {
-        if locked.manager == Manager::Pip {
-            return Err(Error::PipPackage { package: locked.name.clone() });
-        }
         pinned.push(pin_one(locked, client).await?);
     }
     if pinned.is_empty() && !lock.subdirs.contains(&subdir) {
         return Err(Error::NotLocked { prefix: prefix.to_owned(), subdir });
     }
-    pinned.sort_by(|a, b| a.locked.name.cmp(&b.locked.name));
-    match pinned.windows(2).find(|pair| pair[0].name() == pair[1].name()) {
+    // conda and pip have names of their own: conda's `zstd` is a library, pip's a module.
+    let key = |package: &Pinned| (package.locked.manager, package.locked.name.clone());
+    pinned.sort_by_key(key);
+    match pinned.windows(2).find(|pair| key(&pair[0]) == key(&pair[1])) {
         Some(pair) => {
             Err(Error::LockedTwice { prefix: prefix.to_owned(), package: pair[0].locked.name.clone(), subdir })
         }
@@ -83,7 +106,8 @@ pub async fn fetch(
     client: &Client,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    let missing: Vec<_> = packages.into_iter().filter(|package| !package.path.is_file()).map(|p| &p.locked).collect();
+    let missing: Vec<_> =
+        packages.into_iter().filter(|package| !client.has(&package.path)).map(|p| &p.locked).collect();
     if !missing.is_empty() {
         client.packages(&missing, progress).await.map_err(|error| Error::Packages(Box::new(error)))?;
     }

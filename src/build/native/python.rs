@@ -35,6 +35,21 @@ impl Python {
         format!("{}.{}", self.major, self.minor)
     }
 
+    /// Where its modules are, below the prefix.
+    pub fn site_packages(&self) -> &str {
+        self.site_packages.as_str()
+    }
+
+    /// Where its C headers are, below the prefix.
+    pub fn headers(&self) -> String {
+        format!("include/python{}", self.version())
+    }
+
+    /// The first line of a script that it runs, below `prefix`; two lines where one would be too long for the kernel.
+    pub fn shebang(&self, prefix: &str) -> String {
+        self.rattler().shebang(prefix)
+    }
+
     /// Where a member of a `noarch: python` package goes.
     pub fn place(&self, path: &PrefixPath) -> PrefixPath {
         if let Some(rest) = path.below("site-packages") {

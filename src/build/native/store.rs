@@ -1,24 +1,21 @@
 //! The engine's cache directory: what was made once, by the digest of everything it was made from.
 //!
 //! Entries never change, so concurrent builds share them without locks: each writes a temporary file and renames it.
-//! Temporary files lie in a directory of the run, locked for as long as the run lives; what a killed run left behind
-//! is removed by a later one.
+//! Temporary files lie in a directory of the run; while it lives, what it looked up stays (see [`crate::cache`]).
 
-use std::fs::TryLockError;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
-use fs_err::File;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::{NamedTempFile, TempDir};
 
 use super::error::Error;
+use crate::cache::{self, Run};
 use crate::oci::{Digest, canonical_json};
 
 /// Part of every key. To be raised whenever the same input gives other bytes: a compressor's update, another order.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The digest of `input`, which must hold everything that decides the bytes that are kept under it.
 pub fn key<T: Serialize>(kind: &str, input: &T) -> Digest {
@@ -29,9 +26,7 @@ pub fn key<T: Serialize>(kind: &str, input: &T) -> Digest {
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
-    run: TempDir,
-    /// Held for the life of the run: says that `run` is in use.
-    _lock: File,
+    run: Run,
 }
 
 impl Store {
@@ -40,14 +35,7 @@ impl Store {
     /// # Errors
     /// When it cannot be written to.
     pub fn open(root: &Path) -> Result<Self, Error> {
-        let temporary = root.join("tmp");
-        fs_err::create_dir_all(&temporary).map_err(Error::write(&temporary))?;
-        remove_abandoned(&temporary);
-        let run = tempfile::Builder::new().prefix("run-").tempdir_in(&temporary).map_err(Error::write(&temporary))?;
-        let lock_path = run.path().join("lock");
-        let lock = File::create(&lock_path).map_err(Error::write(&lock_path))?;
-        lock.file().lock().map_err(Error::write(&lock_path))?;
-        Ok(Self { root: root.to_owned(), run, _lock: lock })
+        Ok(Self { root: root.to_owned(), run: Run::begin(root)? })
     }
 
     /// Where the file `key` of `kind` is, or would be.
@@ -56,10 +44,21 @@ impl Store {
         self.root.join(kind).join(&hex[..2]).join(hex)
     }
 
-    /// What was kept under `key`; `None` if nothing was, or if it is damaged.
+    /// What was kept under `key`, which stays while this run lives; `None` if nothing was, or if it is damaged.
     pub fn get<T: DeserializeOwned>(&self, kind: &str, key: &Digest) -> Option<T> {
-        let bytes = fs_err::read(self.path(kind, key).with_extension("json")).ok()?;
+        let path = self.note(kind, key);
+        let bytes = cache::rely_on(&self.root, &path).then(|| fs_err::read(&path).ok()).flatten()?;
         serde_json::from_slice(&bytes).ok()
+    }
+
+    /// Where what is known of the file `key` of `kind` is, or would be.
+    pub fn note(&self, kind: &str, key: &Digest) -> PathBuf {
+        self.path(kind, key).with_extension("json")
+    }
+
+    /// Says that these files of the cache were used, so that others go before them.
+    pub fn mark_used<'a>(&self, paths: impl IntoIterator<Item = &'a Path>) {
+        cache::touch_all(&self.root, paths);
     }
 
     /// Keeps `value` under `key`.
@@ -67,7 +66,7 @@ impl Store {
     /// # Errors
     /// When it cannot be written.
     pub fn put<T: Serialize>(&self, kind: &str, key: &Digest, value: &T) -> Result<(), Error> {
-        let path = self.path(kind, key).with_extension("json");
+        let path = self.note(kind, key);
         let mut file = self.temporary()?;
         file.write_all(&canonical_json(value)).map_err(Error::write(&path))?;
         Self::persist(file, &path)
@@ -78,12 +77,12 @@ impl Store {
     /// # Errors
     /// When it cannot be made.
     pub fn temporary(&self) -> Result<NamedTempFile, Error> {
-        NamedTempFile::new_in(self.run.path()).map_err(Error::write(self.run.path()))
+        NamedTempFile::new_in(self.run.folder()).map_err(Error::write(self.run.folder()))
     }
 
     /// This run's directory for temporary files.
     pub fn scratch(&self) -> &Path {
-        self.run.path()
+        self.run.folder()
     }
 
     /// A temporary directory on the cache's file system.
@@ -91,7 +90,7 @@ impl Store {
     /// # Errors
     /// When it cannot be made.
     pub fn temporary_directory(&self) -> Result<TempDir, Error> {
-        TempDir::new_in(self.run.path()).map_err(Error::write(self.run.path()))
+        TempDir::new_in(self.run.folder()).map_err(Error::write(self.run.folder()))
     }
 
     /// Gives `file` its name, at once.
@@ -114,25 +113,6 @@ pub fn make_parent(path: &Path) -> Result<(), Error> {
     fs_err::create_dir_all(parent).map_err(Error::write(parent))
 }
 
-/// A run that has just made its directory has not locked it yet: very young ones are left alone.
-const GRACE: Duration = Duration::from_secs(60);
-
-fn remove_abandoned(temporary: &Path) {
-    for entry in fs_err::read_dir(temporary).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let young = entry
-            .metadata()
-            .and_then(|data| data.modified())
-            .is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age < GRACE));
-        let in_use = File::open(path.join("lock"))
-            .is_ok_and(|lock| matches!(lock.file().try_lock(), Err(TryLockError::WouldBlock)));
-        if !young && !in_use {
-            // Another run may be removing it as well; whatever stays is tried again next time.
-            let _ = fs_err::remove_dir_all(&path);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,20 +127,5 @@ mod tests {
         assert_eq!(store.get::<Vec<u32>>("test", &key), Some(vec![1, 2]));
         fs_err::write(store.path("test", &key).with_extension("json"), "[1,").unwrap();
         assert_eq!(store.get::<Vec<u32>>("test", &key), None);
-    }
-
-    #[test]
-    fn what_a_killed_run_left_is_removed_and_a_running_one_is_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let running = Store::open(folder.path()).unwrap();
-        let dead = folder.path().join("tmp/run-dead");
-        fs_err::create_dir_all(dead.join("sub")).unwrap();
-        let old = SystemTime::now() - Duration::from_secs(3600);
-        for path in [dead.as_path(), running.run.path()] {
-            File::open(path).unwrap().file().set_modified(old).unwrap();
-        }
-        let _next = Store::open(folder.path()).unwrap();
-        assert!(!dead.exists());
-        assert!(running.run.path().exists());
     }
 }

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 use rattler_conda_types::package::{BuildString, CondaArchiveIdentifier, DistArchiveIdentifier};
-use rattler_conda_types::{PackageName, PackageRecord, Version};
+use rattler_conda_types::{PackageName, PackageRecord, ParseStrictness, Version};
 use rattler_solve::resolvo::Solver;
 use rattler_solve::{SolverImpl, SolverTask};
 
@@ -37,11 +37,21 @@ fn glibc() -> Vec<GenericVirtualPackage> {
 
 fn stays(records: &[RepoDataRecord], specs: &[&str]) -> String {
     let specs: Vec<MatchSpec> = specs.iter().map(|text| spec(text)).collect();
-    let kept = possible(vec![records.iter().collect()], &specs, &glibc());
+    names(&kept(records, &specs, &[]))
+}
+
+fn names(records: &[&RepoDataRecord]) -> String {
     let text = |record: &&RepoDataRecord| {
         format!("{}{}", record.package_record.name.as_normalized(), record.package_record.version)
     };
-    kept.iter().flatten().map(text).collect::<Vec<_>>().join(" ")
+    records.iter().map(text).collect::<Vec<_>>().join(" ")
+}
+
+/// What is left of `records` beside `pins`.
+fn kept<'a>(records: &'a [RepoDataRecord], specs: &[MatchSpec], pins: &[&RepoDataRecord]) -> Vec<&'a RepoDataRecord> {
+    let all: Vec<_> = records.iter().cloned().map(Arc::new).collect();
+    let left = Possible::new(all.iter(), specs, &glibc()).left(pins, &[]).unwrap();
+    records.iter().zip(left.stays).filter_map(|(record, stays)| stays.then_some(record)).collect()
 }
 
 fn records(lines: &[(&str, &str, &[&str])]) -> Vec<RepoDataRecord> {
@@ -63,7 +73,7 @@ fn what_needs_another_python_or_nothing_there_is_goes() {
         ("a", "5", &["abi 3.12.*", "nowhere"]),
     ]);
     assert_eq!(stays(&records, &["python=3.12", "a"]), "python3.12 abi3.12 a2");
-    assert_eq!(stays(&records, &["a"]), "python3.11 python3.12 abi3.11 abi3.12 a1 a2");
+    assert_eq!(stays(&records, &["a", "python"]), "python3.11 python3.12 abi3.11 abi3.12 a1 a2");
 }
 
 #[test]
@@ -89,8 +99,46 @@ fn where_channels_decide_nothing_is_judged() {
     assert_eq!(stays(&records, &["b", "a <2"]), "a1 a2 b1");
 }
 
-fn solved(lists: Vec<Vec<&RepoDataRecord>>, specs: &[MatchSpec]) -> bool {
-    let task = SolverTask { specs: specs.to_vec(), virtual_packages: glibc(), ..lists.into_iter().collect() };
+#[test]
+fn what_only_other_versions_of_pins_lead_to_goes() {
+    let records = records(&[
+        ("a", "1", &["b >=1"]),
+        ("a", "2", &["c"]),
+        ("b", "1", &["d"]),
+        ("b", "2", &[]),
+        ("c", "1", &["d"]),
+        ("d", "1", &["a"]),
+        ("e", "1", &[]),
+    ]);
+    let beside = |pins: &[&RepoDataRecord]| names(&kept(&records, &[spec("a")], pins));
+    assert_eq!(beside(&[]), "a1 a2 b1 b2 c1 d1");
+    assert_eq!(beside(&[&records[0]]), "b1 b2 d1");
+    assert_eq!(beside(&[&records[0], &records[3]]), "");
+    assert_eq!(beside(&[&records[6]]), "a1 a2 b1 b2 c1 d1");
+}
+
+#[test]
+fn pins_that_refuse_each_other_are_hopeless() {
+    let records =
+        records(&[("a", "1", &["b 1.*"]), ("a", "2", &["b"]), ("b", "1", &[]), ("b", "2", &[]), ("c", "1", &[])]);
+    let all: Vec<_> = records.iter().cloned().map(Arc::new).collect();
+    let possible = Possible::new(all.iter(), &[spec("a")], &glibc());
+    let hopeless = |pins: &[usize], also: &[MatchSpec]| {
+        possible.left(&pins.iter().map(|pin| &records[*pin]).collect::<Vec<_>>(), also).unwrap().hopeless
+    };
+    assert!(hopeless(&[0, 3], &[]) && hopeless(&[0], &[spec("b >1")]));
+    assert!(!hopeless(&[1, 3], &[]) && !hopeless(&[0, 2], &[spec("b <2")]));
+    let unknown = record("b", "3", &[]);
+    assert!(possible.left(&[&unknown], &[]).is_none());
+}
+
+fn solved<'a>(lists: Vec<Vec<&'a RepoDataRecord>>, specs: &[MatchSpec], pins: &[&'a RepoDataRecord]) -> bool {
+    let task = SolverTask {
+        specs: specs.to_vec(),
+        virtual_packages: glibc(),
+        pinned_packages: pins.to_vec(),
+        ..lists.into_iter().collect()
+    };
     Solver.solve(task).is_ok()
 }
 
@@ -105,6 +153,7 @@ proptest! {
     fn nothing_goes_that_an_answer_could_have(
         lines in prop::collection::vec((0..6_u8, 1..4_u8, prop::collection::vec(line(), 0..3)), 6..20),
         asked in prop::collection::vec(line(), 1..4),
+        pinned in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
     ) {
         let mut seen = HashSet::new();
         let lines = lines.iter().filter(|(name, version, _)| seen.insert((*name, *version)));
@@ -112,13 +161,23 @@ proptest! {
             lines.map(|(name, version, depends)| record(&format!("p{name}"), &version.to_string(), depends)).collect();
         let specs: Vec<MatchSpec> = asked.iter().map(|line| spec(line)).collect();
         let all = || vec![records.iter().collect::<Vec<_>>()];
-        let kept = possible(all(), &specs, &glibc());
-        prop_assert_eq!(solved(all(), &specs), solved(kept.clone(), &specs));
-        for gone in records.iter().filter(|record| !kept[0].iter().any(|kept| kept.url == record.url)) {
+        let shared: Vec<_> = records.iter().cloned().map(Arc::new).collect();
+        let possible = Possible::new(shared.iter(), &specs, &glibc());
+        for (gone, _) in records.iter().zip(&possible.state.stays).filter(|(_, stays)| !**stays) {
             let package = &gone.package_record;
             let mut with_it = specs.clone();
             with_it.push(spec(&format!("{} =={}", package.name.as_normalized(), package.version)));
-            prop_assert!(!solved(all(), &with_it), "{}", gone.url);
+            prop_assert!(!solved(all(), &with_it, &[]), "{}", gone.url);
+        }
+        let mut names = HashSet::new();
+        let first = |pin: &&RepoDataRecord| names.insert(pin.package_record.name.clone());
+        let pins: Vec<_> = pinned.iter().map(|pin| pin.get(&records)).filter(first).collect();
+        for pins in [&[], &pins[..]] {
+            let left = possible.left(pins, &[]).unwrap();
+            let kept = records.iter().zip(&left.stays).filter_map(|(record, stays)| stays.then_some(record));
+            let solvable = solved(all(), &specs, pins);
+            prop_assert_eq!(solvable, solved(vec![kept.collect()], &specs, pins));
+            prop_assert!(!(solvable && left.hopeless));
         }
     }
 }

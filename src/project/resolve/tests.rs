@@ -66,7 +66,7 @@ fn without_a_configuration_folders_are_found() {
     assert_eq!(b.platforms, [Platform::LinuxAmd64, Platform::LinuxArm64]);
     assert_eq!(b.subdirs, [Subdir::Linux64, Subdir::LinuxAarch64]);
     assert_eq!(b.base, Some(default_base()));
-    assert_eq!((b.layers, b.apt), (80, AptPolicy::Refuse));
+    assert_eq!((b.layers, b.apt), (80, AptPolicy::Install));
 }
 
 #[test]

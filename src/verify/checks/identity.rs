@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::files::some;
 use crate::lock::{Lock, LockedPackage, Manager};
 use crate::oci::Platform;
-use crate::verify::installed::{Installed, Prefix};
+use crate::verify::installed::{Installed, Prefix, plain, spelled};
 use crate::verify::packages_txt as packages_txt_of;
 use crate::verify::report::Outcome;
-use crate::verify::subject::{Subject, conda_packages};
+use crate::verify::subject::{ROOT_PREFIX, Subject, conda_packages};
 
 pub fn conda(subject: &Subject<'_>) -> Outcome {
     compare(subject.lock, subject.platform(), &subject.installed)
@@ -21,25 +22,34 @@ pub fn root(subject: &Subject<'_>) -> Outcome {
     }
 }
 
-/// pip's packages leave their name and version in the name of a directory (PEP 376), and no checksum.
-pub fn pip(subject: &Subject<'_>) -> Outcome {
-    let locked = subject.lock.packages_for(subject.platform().subdir()).filter(|p| p.manager == Manager::Pip);
-    let locked: Vec<_> = locked.collect();
-    if locked.is_empty() {
-        return Outcome::not_run("the lock has no packages for pip");
-    }
-    let directories = subject.tree.below(subject.prefix).filter_map(|(path, _)| path.strip_suffix(".dist-info"));
-    let stems = directories.filter_map(|path| path.rsplit('/').next());
-    let installed: BTreeSet<_> = stems.filter_map(|stem| stem.split_once('-')).map(|(n, v)| (plain(n), v)).collect();
-    let missing = locked.iter().filter(|p| !installed.contains(&(plain(&p.name), p.version.as_str())));
-    let faults = missing.map(|p| format!("{} {}: locked but not installed", p.name, p.version)).collect();
-    Outcome::of_faults("what pip installed is not what is locked", faults)
+/// A record lists what was installed: a file less, and conda or pip would remove or repair what is not there.
+pub fn files(subject: &Subject<'_>) -> Outcome {
+    let root = (!subject.is_root()).then_some((ROOT_PREFIX, &subject.installed_root));
+    let prefixes = [(subject.prefix, &subject.installed)].into_iter().chain(root);
+    let missing = prefixes.flat_map(|(prefix, installed)| {
+        let conda = installed.packages.values().flat_map(|package| &package.files);
+        let files = conda.chain(installed.wheels.iter().flat_map(|wheel| &wheel.files));
+        files.map(move |file| format!("{prefix}/{file}")).filter(|path| !subject.tree.nodes.contains_key(path))
+    });
+    Outcome::of_faults("files that records list are not there", some(missing, |path| format!("/{path}")))
 }
 
-/// A name as PEP 503 compares them.
-fn plain(name: &str) -> String {
-    let words = name.split(['-', '_', '.']).filter(|word| !word.is_empty());
-    words.collect::<Vec<_>>().join("-").to_ascii_lowercase()
+/// pip's packages leave their name and version in the name of a directory (PEP 376), and no checksum. Those of conda's
+/// packages are in conda's records.
+pub fn pip(subject: &Subject<'_>) -> Outcome {
+    let locked = subject.lock.packages_for(subject.platform().subdir()).filter(|p| p.manager == Manager::Pip);
+    let locked: BTreeSet<_> = locked.map(|package| (plain(&package.name), spelled(&package.version))).collect();
+    let installed: BTreeSet<_> =
+        subject.installed.wheels.iter().map(|wheel| (wheel.name.clone(), wheel.version.clone())).collect();
+    if locked.is_empty() && installed.is_empty() {
+        return Outcome::not_run("the lock has no packages for pip");
+    }
+    let faults = |these: &BTreeSet<(String, String)>, others: &BTreeSet<(String, String)>, what: &str| -> Vec<String> {
+        these.difference(others).map(|(name, version)| format!("{name} {version}: {what}")).collect()
+    };
+    let missing = faults(&locked, &installed, "locked but not installed");
+    let extra = faults(&installed, &locked, "installed but not locked");
+    Outcome::of_faults("what pip installed is not what is locked", [missing, extra].concat())
 }
 
 pub fn packages_txt(subject: &Subject<'_>) -> Outcome {

@@ -9,7 +9,8 @@ use rattler_conda_types::{MatchSpec, PackageNameMatcher, ParseMatchSpecOptions};
 use serde::Deserialize;
 
 use super::scene::Scene;
-use crate::project::Dependency;
+use crate::project::{Dependency, requirement};
+use crate::verify::installed::plain;
 use crate::verify::runtime::{Command, Error, Output};
 use crate::verify::subject::Subject;
 
@@ -105,7 +106,12 @@ fn requested_modules(subject: &Subject<'_>) -> Vec<String> {
     let dependencies = subject.spec.environments.iter().flat_map(|e| &e.dependencies).filter(applies);
     let packages = dependencies.filter_map(|dependency| package_name(&dependency.spec));
     let installed = packages.filter_map(|name| subject.installed.packages.get(&name));
-    let modules: BTreeSet<&str> = installed.flat_map(|package| package.modules()).collect();
+    let lines = subject.spec.environments.iter().flat_map(|environment| &environment.pip).filter(applies);
+    let names: BTreeSet<String> =
+        lines.filter_map(|line| requirement(&line.spec).ok()).map(|wanted| plain(wanted.name.as_ref())).collect();
+    let wheels = subject.installed.wheels.iter().filter(|wheel| names.contains(&wheel.name));
+    let wheels = wheels.flat_map(|wheel| wheel.modules());
+    let modules: BTreeSet<&str> = installed.flat_map(|package| package.modules()).chain(wheels).collect();
     modules.into_iter().map(str::to_owned).collect()
 }
 

@@ -64,6 +64,7 @@ impl From<Outcome> for Finding {
 pub const ALL: &[Check] = &[
     layers("identity.conda", "an image is its lock: no package more, none less, no other build", identity::conda),
     layers("identity.root", "conda and mamba in /srv/conda are locked like everything else", identity::root),
+    layers("identity.files", "conda and pip remove and update by their records of files", identity::files),
     layers("identity.pip", "packages that pip installed are locked, too", identity::pip),
     layers("identity.packages-txt", "packages.txt tells people what is in the image", identity::packages_txt),
     layers("contract.environment", "hubs, Binder and start scripts rely on these variables", contract::environment),
