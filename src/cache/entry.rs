@@ -25,6 +25,8 @@ pub enum Kind {
     Plans,
     /// What is known of base systems.
     Bases,
+    /// Which documents are beside an image.
+    Documents,
     /// Pythons that compile byte code, laid out.
     Pythons,
     /// Layers and documents of base systems, by digest.
@@ -43,12 +45,13 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Packages,
         Self::Fragments,
         Self::Layers,
         Self::Plans,
         Self::Bases,
+        Self::Documents,
         Self::Pythons,
         Self::Blobs,
         Self::Repodata,
@@ -66,6 +69,7 @@ impl Kind {
             Self::Layers => "layers",
             Self::Plans => "plans",
             Self::Bases => "bases",
+            Self::Documents => "documents",
             Self::Pythons => "pythons",
             Self::Blobs => "blobs",
             Self::Repodata => "repodata",
@@ -83,13 +87,17 @@ impl Kind {
             Self::Extracted | Self::Packages => 0,
             Self::Blobs | Self::Repodata => 1,
             Self::Fragments | Self::Pythons => 2,
-            Self::Layers | Self::Plans | Self::Bases | Self::WheelMetadata | Self::Rootfs | Self::Seen => 3,
+            Self::Layers | Self::Plans | Self::Bases | Self::Documents => 3,
+            Self::WheelMetadata | Self::Rootfs | Self::Seen => 3,
         }
     }
 
     /// Whether runs mark the entries that they rely on. The others go only when nobody uses the cache.
     pub(super) const fn is_marked(self) -> bool {
-        matches!(self, Self::Packages | Self::Fragments | Self::Layers | Self::Plans | Self::Bases | Self::Pythons)
+        !matches!(
+            self,
+            Self::Blobs | Self::Repodata | Self::WheelMetadata | Self::Rootfs | Self::Seen | Self::Extracted
+        )
     }
 }
 

@@ -103,7 +103,7 @@ impl Entry {
                 self.check_known(|path| Digest::of_reader(fs_err::File::open(path)?).map(|found| found.0))
             }
             Kind::Pythons => self.check_known(tree_digest),
-            Kind::Layers | Kind::Plans | Kind::Bases => self.check_json(),
+            Kind::Layers | Kind::Plans | Kind::Bases | Kind::Documents => self.check_json(),
             Kind::Blobs => self.check_blob(),
             Kind::Repodata | Kind::WheelMetadata | Kind::Rootfs | Kind::Seen | Kind::Extracted => Finding::Unknown,
         }

@@ -124,10 +124,10 @@ pub fn spelled(version: &str) -> String {
 
 impl Wheel {
     /// What `directory`, relative to `prefix`, says, if it is that of a distribution. What is vendored inside of a package
-    /// is nobody's to list.
+    /// is nobody's to list, and what is in an environment below the root prefix is that environment's.
     fn read(tree: &Tree, prefix: &str, directory: &str) -> Option<Self> {
         let (site_packages, stem) = directory.strip_suffix(".dist-info")?.rsplit_once('/')?;
-        let (name, version) = stem.split_once('-').filter(|_| site_packages.ends_with("/site-packages"))?;
+        let (name, version) = stem.split_once('-').filter(|_| is_site_packages(site_packages))?;
         let record = tree.content(&format!("{prefix}/{directory}/RECORD")).unwrap_or_default();
         let mut rows = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(record);
         let paths = rows.records().flatten().filter_map(|row| row.get(0).map(str::to_owned));
@@ -139,6 +139,12 @@ impl Wheel {
     pub fn modules(&self) -> BTreeSet<&str> {
         modules(&self.files)
     }
+}
+
+/// Whether `path` is `lib/pythonX.Y/site-packages`.
+fn is_site_packages(path: &str) -> bool {
+    let parts: Vec<&str> = path.split('/').collect();
+    matches!(parts[..], ["lib", python, "site-packages"] if python.starts_with("python"))
 }
 
 /// `path`, which is relative to `directory`, without `..`.
@@ -193,6 +199,7 @@ mod tests {
         assert_eq!(joined(site, "pkg/__init__.py"), format!("{site}/pkg/__init__.py"));
         assert_eq!(joined(site, "../../../bin/tool"), "bin/tool");
         assert!(is_record("srv/x/a-1.dist-info/RECORD") && !is_record("srv/x/RECORD") && !is_record("RECORD"));
+        assert!(is_site_packages(site) && !is_site_packages("envs/notebook/lib/python3.13/site-packages"));
     }
 
     #[test]

@@ -128,6 +128,18 @@ async fn the_whole_model_passes_and_is_written_down() {
     assert_eq!(model.verify_with(RuntimeKind::Embedded).await.unwrap().packages_written, None);
 }
 
+/// conda's packages bring a `RECORD` as well, which nobody writes anew for what is stripped; the environment is below the
+/// root prefix, and is none of its packages.
+#[tokio::test]
+async fn a_record_that_a_conda_package_brings_is_not_pips() {
+    let mut model = still_model();
+    let record = "lib/python3.13/site-packages/zlib-1.3.1.dist-info/RECORD";
+    let installed = model.record("zlib");
+    model.edit(&installed, "\"files\":[]", &format!("\"files\":[\"{record}\"]"));
+    model.put(&format!("srv/conda/envs/notebook/{record}"), Some("zlib/stripped.js,,\n"), 0o644, 1000);
+    assert_eq!(model.failures().await, [""; 0]);
+}
+
 #[tokio::test]
 async fn each_check_notices_what_it_is_for() {
     for (index, (check, mutate)) in MUTATIONS.iter().enumerate() {
