@@ -2,6 +2,8 @@
 //!
 //! No API version is pinned: engines refuse versions newer than their own, and nothing here needs a new one.
 
+mod image;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,8 @@ use bollard::query_parameters::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
 use tokio::io::AsyncReadExt;
+
+pub use self::image::Loaded;
 
 /// The longest time until an engine begins to answer: it unpacks a whole image before that.
 const TIMEOUT: Duration = Duration::from_secs(3600);
@@ -51,6 +55,9 @@ pub enum Error {
         /// The reason.
         source: std::io::Error,
     },
+    /// An image to load cannot be read.
+    #[error(transparent)]
+    Image(crate::oci::Error),
     /// Writing an archive for the engine ended in a panic.
     #[error("the image could not be written for the Docker engine")]
     WriterPanicked,
@@ -82,7 +89,7 @@ impl Outputs {
 }
 
 /// Where [`Engine::load_written`] takes an archive from.
-pub struct Sink {
+struct Sink {
     chunks: tokio::sync::mpsc::Sender<Bytes>,
 }
 
@@ -172,7 +179,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::WriterPanicked`].
-    pub async fn load_written<T: Send + 'static>(
+    async fn load_written<T: Send + 'static>(
         &self,
         write: impl FnOnce(Sink) -> T + Send + 'static,
     ) -> Result<(Result<String, Error>, T), Error> {

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use common::skipped;
+use common::{Ran, skipped};
 use debian::{Deb, Debian};
 use esker::oci::entries::{EntryKind, LayerEntry};
 use esker::oci::{Layout, Platform, walk};
@@ -165,4 +165,31 @@ fn a_base_with_other_packages_is_refused_until_it_is_locked_for() {
     sandbox.run(&["build", "--update-base"]).fails(2, &["base with other packages", "esker lock"]);
     sandbox.ok(&["lock"]);
     sandbox.build();
+}
+
+#[test]
+fn an_image_with_them_comes_out_again_without_its_project() {
+    let Some(debian) = debian(&packages()) else { return };
+    debian.settings("apt-snapshot: 2026-01-01\nskip-maintainer-scripts: [libtool]\n");
+    debian.apt_txt("tool\nusers\n");
+    let sandbox = &debian.sandbox;
+    sandbox.ok(&["lock"]);
+    sandbox.ok(&["build", "tiny", "--output", "oci:../image"]);
+    for folder in ["project", "cache"] {
+        fs_err::remove_dir_all(sandbox.path(folder)).unwrap();
+    }
+    fs_err::remove_file(sandbox.path("base-amd64.tar")).unwrap();
+    fs_err::create_dir(sandbox.path("project")).unwrap();
+    let mirrors =
+        [("https://conda.anaconda.org/conda-forge/", "channel"), ("https://snapshot.debian.org/archive/", "archive")];
+    let mirrors = mirrors.map(|(url, folder)| format!("{url}=file://{}/", sandbox.path(folder).display())).join("\n");
+    let rebuild =
+        || Ran::new(sandbox.command(&["rebuild", "oci:../image"]).env("ESKER_MIRROR", &mirrors).output().unwrap());
+    let ran = rebuild();
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stdout.contains("oci:../image came out again: sha256:"), "{}", ran.stdout);
+    // It is the packages that it is made of: without them it cannot be.
+    fs_err::remove_dir_all(sandbox.path("cache")).unwrap();
+    fs_err::remove_dir_all(sandbox.path("archive")).unwrap();
+    assert_ne!(rebuild().code, Some(0));
 }

@@ -368,7 +368,7 @@ fn umoci_unpacks_each_platform() {
 fn archive_of(layout: &Layout, platform: Platform, tag: &str) -> Vec<u8> {
     let image = layout.image(platform).unwrap();
     let mut bytes = Vec::new();
-    write_docker_archive(layout, &image, tag, &mut bytes, &Silent).unwrap();
+    write_docker_archive(layout, &image, tag, 0, &mut bytes, &Silent).unwrap();
     bytes
 }
 

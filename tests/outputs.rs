@@ -262,3 +262,67 @@ fn an_image_is_pushed_as_it_lies_in_its_layout() {
         }
     }
 }
+
+/// A name in Docker that nothing else uses, removed when dropped.
+struct InDocker(String);
+
+impl Drop for InDocker {
+    fn drop(&mut self) {
+        drop(Command::new("docker").args(["image", "rm", &self.0]).output());
+    }
+}
+
+#[test]
+fn docker_is_sent_the_layers_that_it_lacks() {
+    let works = Command::new("docker").arg("info").args(["--format", "{{json .DriverStatus}}"]).output();
+    let Some(output) = works.ok().filter(|output| output.status.success()) else {
+        skipped("no Docker engine can be used");
+        return;
+    };
+    if String::from_utf8_lossy(&output.stdout).contains("io.containerd.snapshotter") {
+        skipped("this Docker engine keeps images in containerd, and is sent all layers");
+        return;
+    }
+    let sandbox = locked();
+    // Nobody else's layers: a base of its own.
+    for architecture in ["amd64", "arm64"] {
+        let mut bytes = fs_err::read(sandbox.path(&format!("base-{architecture}.tar"))).unwrap();
+        // Without the end of the archive.
+        bytes.truncate(bytes.len() - 1024);
+        let mut base = tar::Builder::new(bytes);
+        let unique = format!("{:?} {}", std::time::SystemTime::now(), std::process::id());
+        let mut header = tar::Header::new_gnu();
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(unique.len() as u64);
+        header.set_mode(0o644);
+        base.append_data(&mut header, "etc/unique", unique.as_bytes()).unwrap();
+        sandbox.write(&format!("base-{architecture}.tar"), &base.into_inner().unwrap());
+    }
+    let name = InDocker(format!("esker-test-{}:1", std::process::id()));
+    let load = || {
+        let mut command = sandbox.command(&["build", "tiny", "--output", &format!("docker:{}", name.0)]);
+        command.envs(std::env::var_os("DOCKER_HOST").map(|host| ("DOCKER_HOST", host)));
+        let ran = Ran::new(command.output().unwrap());
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        let format = "{{.Id}} {{len .RootFS.Layers}}";
+        let shown = Command::new("docker").args(["image", "inspect", "--format", format, &name.0]).output().unwrap();
+        let shown = String::from_utf8(shown.stdout).unwrap();
+        let (id, layers) = shown.trim().split_once(' ').unwrap();
+        let layout = Layout::open(sandbox.path("project/.esker/images/tiny")).unwrap();
+        let image = layout.image(esker::oci::Platform::host().unwrap()).unwrap();
+        assert_eq!((id, layers), (image.config_digest.to_string().as_str(), image.layers.len().to_string().as_str()));
+        ran.stderr
+    };
+    assert!(!load().contains("which had"));
+    // The same once more: nothing is sent but its configuration.
+    let again = load();
+    assert!(again.contains("which had "), "{again}");
+    // What starts the image is in its last layer, so all below it is there.
+    sandbox.write("project/tiny/start", b"#!/bin/sh\nexec \"$@\"\n");
+    let changed = load();
+    let (present, all) = changed.split_once("which had ").unwrap().1.split_once(" of its ").unwrap();
+    let all: usize = all.split_once(' ').unwrap().0.parse().unwrap();
+    assert_eq!(present.parse::<usize>().unwrap() + 1, all, "{changed}");
+}

@@ -21,7 +21,7 @@ use super::target::{ParseTargetError, Target};
 use crate::docker::{self, Engine};
 use crate::oci::{self, Layout, Platform, archive};
 use crate::oci::{Ownership, unpack};
-use crate::progress::{Progress, Silent, Task, Unit};
+use crate::progress::{Progress, Task, Unit};
 use crate::registry;
 
 /// A destination, as `--output` writes it.
@@ -206,23 +206,17 @@ fn unpack_into(built: &Built, dir: &Path, output: &Output, progress: &dyn Progre
     Ok(unpack(&image, &layout, dir, ownership, progress)?)
 }
 
-/// Hands the archive to the engine as it is made: nothing of it touches the disk.
+/// Loads the image into the engine.
 async fn load(built: &Built, reference: &str, output: &Output, progress: &dyn Progress) -> Result<(), Error> {
     let layout = Layout::open(&built.layout)?;
     let image = layout.image(output.platform(built)?)?;
-    let engine = Engine::connect().await?;
     let task = Task::start(progress, "loading into Docker", None, Unit::Bytes);
-    let name = reference.to_owned();
-    let write = move |sink| {
-        let mut sink = BufWriter::with_capacity(1 << 20, sink);
-        archive::write_docker_archive(&layout, &image, &name, &mut sink, &Silent)?;
-        sink.flush().map_err(|source| oci::Error::Sink { source })
+    let loaded = Engine::connect().await?.load_image(&layout, &image, reference).await?;
+    let present = match loaded.present {
+        0 => String::new(),
+        present => format!(", which had {present} of its {} layers", image.layers.len()),
     };
-    let (loaded, written) = engine.load_written(write).await?;
-    // What the engine says of a broken stream is worth more than that its stream broke.
-    loaded?;
-    written?;
-    task.finish(&format!("loaded {reference} into Docker"));
+    task.finish(&format!("loaded {reference} into Docker{present}"));
     Ok(())
 }
 
@@ -240,7 +234,7 @@ fn write_archive(
     let folder = folder(file);
     let temporary = tempfile::Builder::new().prefix(".esker-").tempfile_in(folder).map_err(failed)?;
     let mut sink = BufWriter::with_capacity(1 << 20, temporary);
-    archive::write_docker_archive(&layout, &image, reference, &mut sink, progress)?;
+    archive::write_docker_archive(&layout, &image, reference, 0, &mut sink, progress)?;
     sink.flush().map_err(failed)?;
     let temporary = sink.into_inner().map_err(|error| failed(error.into_error()))?;
     let written: File = temporary.persist(file).map_err(|error| failed(error.error))?;

@@ -26,6 +26,9 @@ const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 /// Writes `image`, whose blobs are in `layout`, to `sink`. Once loaded it is named `repo_tag` (`pangeo-notebook:latest`).
 ///
+/// Of the layers, the `present` lowest are left out, for an engine that has them. What is left is no OCI layout, so the
+/// archive is none then.
+///
 /// # Errors
 /// [`Error::Sink`] when `sink` does not take it; when a layer is missing or damaged, in most cases before anything
 /// is written.
@@ -33,24 +36,30 @@ pub fn write_docker_archive(
     layout: &Layout,
     image: &Image,
     repo_tag: &str,
+    present: usize,
     sink: impl Write,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let sizes: Vec<u64> = image.layers.par_iter().map(|layer| layer.measure(layout)).collect::<Result<_>>()?;
+    let layers = image.layers.get(present..).unwrap_or_default();
+    let sizes: Vec<u64> = layers.par_iter().map(|layer| layer.measure(layout)).collect::<Result<_>>()?;
     let config = layout.read(image.manifest.config())?;
-    let manifest = canonical_json(&uncompressed(image, &sizes));
     let task = Task::start(progress, "writing the archive", Some(sizes.iter().sum()), Unit::Bytes);
     let mut archive = Archive { tar: TarWriter::new(sink), task, written: BTreeSet::new() };
 
-    let marker = OciLayoutBuilder::default().image_layout_version("1.0.0").build().expect("it is complete");
-    archive.file("oci-layout", &canonical_json(&marker))?;
-    archive.file("index.json", &canonical_json(&index(image, &manifest, repo_tag)))?;
+    let manifest = (present == 0).then(|| canonical_json(&uncompressed(image, &sizes)));
+    if let Some(manifest) = &manifest {
+        let marker = OciLayoutBuilder::default().image_layout_version("1.0.0").build().expect("it is complete");
+        archive.file("oci-layout", &canonical_json(&marker))?;
+        archive.file("index.json", &canonical_json(&index(image, manifest, repo_tag)))?;
+    }
     archive.file("manifest.json", &canonical_json(&legacy(image, repo_tag)))?;
     archive.directory("blobs")?;
     archive.directory("blobs/sha256")?;
-    archive.file(&blob(&Digest::of(&manifest)), &manifest)?;
+    if let Some(manifest) = &manifest {
+        archive.file(&blob(&Digest::of(manifest)), manifest)?;
+    }
     archive.file(&blob(&image.config_digest), &config)?;
-    for (layer, size) in image.layers.iter().zip(sizes) {
+    for (layer, size) in layers.iter().zip(sizes) {
         archive.layer(layout, layer, size)?;
     }
     let mut sink = archive.tar.end().map_err(sink_failed)?;

@@ -67,3 +67,22 @@ fn a_wheel_of_the_environment_is_in_the_image() {
     let report = run(&sandbox, &["verify", "--only", "identity.pip", "--json"]).stdout;
     assert!(report.contains("\"identity.pip\"") && report.contains("passed"), "{report}");
 }
+
+#[test]
+fn an_image_with_wheels_and_a_parent_comes_out_again_without_its_project() {
+    let Some(sandbox) = sandbox() else { return };
+    sandbox.environment("child", &["libfoo"]);
+    let images = "layers: 4\nimages:\n  tiny: {}\n  child: {parent: tiny}\n";
+    sandbox.write("project/esker.yml", format!("{}{images}", sandbox.read("project/esker.yml")).as_bytes());
+    for arguments in [&["lock"][..], &["build", "child", "--output", "oci:../image"]] {
+        let ran = run(&sandbox, arguments);
+        assert_eq!(ran.code, Some(0), "{arguments:?}\n{}", ran.stderr);
+    }
+    for folder in ["project", "cache"] {
+        fs_err::remove_dir_all(sandbox.path(folder)).unwrap();
+    }
+    fs_err::create_dir(sandbox.path("project")).unwrap();
+    let ran = run(&sandbox, &["rebuild", "oci:../image"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stdout.contains("oci:../image came out again: sha256:"), "{}", ran.stdout);
+}

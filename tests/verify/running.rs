@@ -21,6 +21,7 @@ case "$*" in
     *"pip check"*) echo "No broken requirements found." ;;
     *importlib*) echo '@esker {"begin": "json"}'; echo '@esker {"compiled": []}' ;;
     *scheduler_preload*) ;;
+    *LocalCluster*) echo 42 ;;
     *) echo "unexpected: $*"; exit 9 ;;
 esac"#;
 
@@ -49,6 +50,7 @@ const MUTATIONS: &[(&[&str], Break)] = &[
     (&["hub.binder"], |m| m.program("python3", "echo None")),
     (&["dask.commands"], |m| m.program("dask-worker", "exit 1")),
     (&["dask.gateway-preload"], |m| m.edit_python("*scheduler_preload*) ;;", "*scheduler_preload*) exit 1 ;;")),
+    (&["dask.local-cluster"], |m| m.edit_python("echo 42", "echo 41")),
     (&["python.version"], |m| m.edit_python("3.13.5", "3.13.4")),
     (&["python.pip-check"], |m| m.edit_python("found.\"", "found.\"; exit 1")),
     (&["python.bytecode"], |m| m.edit_python("[]", "[\"/srv/json.py\"]")),

@@ -21,7 +21,7 @@ pub fn write(built: &Built, file: &Path, platform: Platform, progress: &dyn Prog
     let scratch_path = scratch.path().canonicalize().map_err(failed)?;
     let (from, to) = (scratch_path.join("image.tar"), scratch_path.join("image.sif"));
     let sink = std::io::BufWriter::with_capacity(1 << 20, std::fs::File::create(&from).map_err(failed)?);
-    archive::write_docker_archive(&layout, &image, &format!("{}:latest", built.image), sink, progress)?;
+    archive::write_docker_archive(&layout, &image, &format!("{}:latest", built.image), 0, sink, progress)?;
     let mut source = std::ffi::OsString::from("docker-archive:");
     source.push(&from);
     run("sif", &PROGRAMS, &[OsStr::new("build"), to.as_os_str(), &source], None, &[])?;

@@ -136,6 +136,9 @@ pub const ALL: &[Check] = &[
     running("dask.gateway-preload", "dask-gateway's scheduler loads this module", &["dask-gateway"], |scene| {
         Box::pin(dask::gateway_preload(scene))
     }),
+    running("dask.local-cluster", "notebooks start clusters in their own container", &["distributed"], |scene| {
+        Box::pin(dask::local_cluster(scene))
+    }),
     running("python.version", "the interpreter is the locked one", &["python"], |scene| {
         Box::pin(python::version(scene))
     }),

@@ -6,9 +6,8 @@ use super::docker::Docker;
 use super::embedded::{Embedded, Privilege, UnpackedImage};
 use super::{ContainerConfig, ContainerRuntime, Error};
 use crate::docker::Engine;
-use crate::oci::archive::write_docker_archive;
 use crate::oci::{Image, Layout, Ownership, unpack};
-use crate::progress::{Progress, Silent, Task, Unit};
+use crate::progress::{Progress, Task, Unit};
 
 /// What to get ready.
 pub struct Preparation<'a> {
@@ -83,15 +82,12 @@ impl Preparation<'_> {
             return Ok(Prepared::Docker { runtime, loaded: None });
         }
         let _task = Task::start(progress, "loading the image into Docker", None, Unit::Bytes);
-        let (layout, image) = (self.layout.clone(), self.image.clone());
         let tag = format!("esker-verify:{}", &self.image.config_digest.hex()[..12]);
-        let write = move |sink: crate::docker::Sink| write_docker_archive(&layout, &image, &tag, sink, &Silent);
-        let name = match engine.load_written(write).await? {
-            // The writer only found the engine gone.
-            (Err(refused), Err(crate::oci::Error::Sink { .. })) => return Err(refused.into()),
-            (_, Err(unreadable)) => return Err(Error::Image(unreadable)),
-            (loaded, Ok(())) => loaded?,
-        };
+        let loaded = engine.load_image(self.layout, self.image, &tag).await.map_err(|error| match error {
+            crate::docker::Error::Image(unreadable) => Error::Image(unreadable),
+            refused => refused.into(),
+        })?;
+        let name = loaded.name;
         let runtime = Docker::new(engine.clone(), name.clone(), self.config.clone());
         Ok(Prepared::Docker { runtime, loaded: Some((engine, name)) })
     }
