@@ -2,9 +2,10 @@
 """Times builds of the real channel's notebook as whole processes, beside the physical limit, and prints Markdown tables.
 
 Needs what `make demo` makes first (the program and the real channel). The limit is measured in the same run by
-benches/limit.rs: read, SHA-256, zstd decompress, SHA-256, zstd compress, SHA-256 and write of the same packages, with the
-libraries, the level and the threads of a build. Byte code is apart: what CPython takes to compile it is not esker's to
-save, so its core-seconds (of esker's children) have a column of their own, and the last ratio is without them.
+benches/limit.rs: read, SHA-256, zstd decompress and SHA-256 of the same packages, and SHA-256, zstd compress, SHA-256 and
+write of the bytes that are in the image's layers, with the libraries, the level and the threads of a build. Byte code is
+apart: what CPython takes to compile it is not esker's to save, so its core-seconds (of esker's children) have a column of
+their own, and the last ratio is without them.
 
 Each figure is the median of several runs; "peak" is the largest resident set of esker or one of its children.
 """
@@ -99,19 +100,37 @@ class Bench:
             rows.append(action())
         return [statistics.median(column) for column in zip(*rows)]
 
+    def layers(self, platforms):
+        """The layers of the images in the layout that are not of the base."""
+        def manifests(layout):
+            def read(descriptor):
+                return json.loads((layout / "blobs" / descriptor["digest"].replace(":", "/")).read_text())
+
+            found = [entry for entry in json.loads((layout / "index.json").read_text())["manifests"] if "artifactType" not in entry]
+            while any("platform" not in entry for entry in found):
+                found = [inner for entry in found for inner in (read(entry)["manifests"] if "platform" not in entry else [entry])]
+            wanted = [e for e in found if f"{e['platform']['os']}/{e['platform']['architecture']}" in platforms]
+            return [layer for entry in wanted for layer in read(entry)["layers"]]
+
+        layout = self.project / ".esker/images" / IMAGE
+        base = {layer["digest"] for layer in manifests(self.real / "base/oci")}
+        own = [layer for layer in manifests(layout) if layer["digest"] not in base]
+        assert own and all(layer["mediaType"].endswith("+zstd") for layer in own)
+        return {layout / "blobs" / layer["digest"].replace(":", "/") for layer in own}
+
     def limit(self, platforms):
-        """The limit for the packages that the lock has for `platforms`, each once."""
-        archives = set()
+        """The limit for the packages that the lock has for `platforms`, and the layers of their images, each once."""
+        files = self.layers(platforms)
         for subdir in (SUBDIRS[platform] for platform in platforms):
             for line in (self.project / IMAGE / f"conda-{subdir}.lock").read_text().splitlines():
                 if line.startswith(CHANNEL):
-                    archives.add(self.real / "channel" / line.partition("#")[0].removeprefix(CHANNEL))
+                    files.add(self.real / "channel" / line.partition("#")[0].removeprefix(CHANNEL))
         rows = []
         for _ in range(self.runs):
             out = self.scratch / "limit"
             out.mkdir()
             told = subprocess.run(
-                [self.limit_program, str(os.cpu_count()), out, *sorted(archives)], check=True, stdout=subprocess.PIPE
+                [self.limit_program, str(os.cpu_count()), out, *sorted(files)], check=True, stdout=subprocess.PIPE
             )
             shutil.rmtree(out)
             rows.append(json.loads(told.stdout))
@@ -133,18 +152,18 @@ def measure(bench):
     print("| build | wall s | core s | core s of byte code | peak MiB | limit, wall s | ratio | ratio without byte code |")
     print("|---|---|---|---|---|---|---|---|")
     bench.command("lock")
-    bench.build(PLATFORMS["two"])
     limits = {}
     for count, platforms in PLATFORMS.items():
+        bench.build(platforms)
         limits[count] = bench.limit(platforms)
         row = bench.repeat(bench.forget, lambda: bench.build(platforms))
         line(f"cold, {count} platform{'s' * (count == 'two')}", row, limits[count])
         line(f"layout removed, {count}", bench.repeat(bench.forget_image, lambda: bench.build(platforms)))
         line(f"nothing changed, {count}", bench.repeat(lambda: None, lambda: bench.build(platforms)))
     changed(bench)
-    print("\n| limit | wall s | core s | MB read | MB unpacked | MB written |\n|---|---|---|---|---|---|")
+    print("\n| limit | wall s | core s | MB read | MB unpacked | MB packed | MB written |\n|---|---|---|---|---|---|---|")
     for count, limit in limits.items():
-        sizes = " | ".join(f"{limit[key] / 1e6:.0f}" for key in ("read", "unpacked", "written"))
+        sizes = " | ".join(f"{limit[key] / 1e6:.0f}" for key in ("read", "unpacked", "packed", "written"))
         print(f"| {count} | {limit['wall']:.2f} | {limit['cpu']:.2f} | {sizes} |")
 
 

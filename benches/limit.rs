@@ -1,8 +1,9 @@
-//! The physical limit of a cold build: for each package given, read, SHA-256, zstd decompress, SHA-256 of what comes out,
-//! zstd compress, SHA-256 and write of that. With the libraries, the level and the threads of a build, and nothing else:
-//! no paths, no placeholders, no tar.
+//! The physical limit of a cold build: of each package, read, SHA-256, zstd decompress, SHA-256 of what comes out; of each
+//! layer, SHA-256, zstd compress, SHA-256 and write of the bytes that the build's has. With the libraries, the level and
+//! the threads of a build, and nothing else: no paths, no placeholders, no tar, and no byte code to compile.
 //!
-//! `limit THREADS OUT ARCHIVE...` prints wall seconds, CPU seconds, bytes in, unpacked and out, as JSON.
+//! `limit THREADS OUT FILE...` prints wall seconds, CPU seconds, bytes in, unpacked, packed and out, as JSON. Files whose
+//! name ends in `.conda` are packages, others are layers in zstd, which are unpacked before the clock starts.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
@@ -20,6 +21,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 struct Bytes {
     read: AtomicU64,
     unpacked: AtomicU64,
+    packed: AtomicU64,
     written: AtomicU64,
 }
 
@@ -58,7 +60,15 @@ impl<W: Write> Write for Hashing<W> {
     }
 }
 
-fn package(path: &Path, out: &Path, bytes: &Bytes) -> Result<(), Failure> {
+/// What is to be done for one file.
+enum Job {
+    /// To be unpacked.
+    Package(PathBuf),
+    /// The content of a layer.
+    Layer(Vec<u8>),
+}
+
+fn package(path: &Path, bytes: &Bytes) -> Result<(), Failure> {
     let mut archive = Hashing::new(std::io::sink());
     std::io::copy(&mut BufReader::with_capacity(1 << 17, File::open(path)?), &mut archive)?;
     bytes.read.fetch_add(archive.finish(), Ordering::Relaxed);
@@ -67,19 +77,20 @@ fn package(path: &Path, out: &Path, bytes: &Bytes) -> Result<(), Failure> {
     let name = names.find(|name| name.starts_with("pkg-")).ok_or("no pkg- in it")?;
     drop(names);
     let mut unpacked = Hashing::new(std::io::sink());
-    let mut decoder = zstd::Decoder::new(zip.by_name(&name)?)?;
-    let file = out.join(path.file_name().ok_or("no name")?);
-    let mut encoder = Compression::ZSTD.encoder(Hashing::new(File::create(&file)?))?;
-    let mut buffer = vec![0; 1 << 17];
-    loop {
-        let n = decoder.read(&mut buffer)?;
-        if n == 0 {
-            break;
-        }
-        unpacked.passed(&buffer[..n]);
-        encoder.write_all(&buffer[..n])?;
-    }
+    std::io::copy(&mut zstd::Decoder::new(zip.by_name(&name)?)?, &mut unpacked)?;
     bytes.unpacked.fetch_add(unpacked.finish(), Ordering::Relaxed);
+    Ok(())
+}
+
+fn layer(content: &[u8], out: &Path, bytes: &Bytes) -> Result<(), Failure> {
+    let mut packed = Hashing::new(std::io::sink());
+    let file = tempfile::NamedTempFile::new_in(out)?;
+    let mut encoder = Compression::ZSTD.encoder(Hashing::new(file))?;
+    for piece in content.chunks(1 << 17) {
+        packed.passed(piece);
+        encoder.write_all(piece)?;
+    }
+    bytes.packed.fetch_add(packed.finish(), Ordering::Relaxed);
     bytes.written.fetch_add(encoder.finish()?.finish(), Ordering::Relaxed);
     Ok(())
 }
@@ -95,32 +106,42 @@ fn cpu() -> Result<f64, Failure> {
 fn main() -> Result<(), Failure> {
     // `cargo bench` puts a `--bench` in front or behind; `cargo test --benches` gives nothing.
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    let [threads, out, archives @ ..] = &words[..] else { return Ok(()) };
+    let [threads, out, files @ ..] = &words[..] else { return Ok(()) };
     let (threads, out) = (threads.parse::<usize>()?, PathBuf::from(out));
     let mut sized = Vec::new();
-    for archive in archives {
-        sized.push((std::fs::metadata(archive)?.len(), PathBuf::from(archive)));
+    for file in files {
+        sized.push(if file.ends_with(".conda") {
+            (std::fs::metadata(file)?.len(), Job::Package(PathBuf::from(file)))
+        } else {
+            let content = zstd::decode_all(File::open(file)?)?;
+            (content.len() as u64, Job::Layer(content))
+        });
     }
-    sized.sort();
+    // The largest first, as a build does.
+    sized.sort_by_key(|(size, _)| *size);
+    let before = cpu()?;
     let (queue, bytes, start) = (Mutex::new(sized), Bytes::default(), Instant::now());
     std::thread::scope(|scope| {
         let work = || -> Result<(), Failure> {
             loop {
                 let next = queue.lock().map_err(|error| error.to_string())?.pop();
-                let Some((_, path)) = next else { return Ok(()) };
-                package(&path, &out, &bytes)?;
+                match next {
+                    None => return Ok(()),
+                    Some((_, Job::Package(path))) => package(&path, &bytes)?,
+                    Some((_, Job::Layer(content))) => layer(&content, &out, &bytes)?,
+                }
             }
         };
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| "a thread panicked")?)
     })?;
+    let (wall, cpu) = (start.elapsed().as_secs_f64(), cpu()? - before);
     let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
     println!(
-        "{{\"wall\": {:.3}, \"cpu\": {:.3}, \"read\": {}, \"unpacked\": {}, \"written\": {}}}",
-        start.elapsed().as_secs_f64(),
-        cpu()?,
+        "{{\"wall\": {wall:.3}, \"cpu\": {cpu:.3}, \"read\": {}, \"unpacked\": {}, \"packed\": {}, \"written\": {}}}",
         load(&bytes.read),
         load(&bytes.unpacked),
+        load(&bytes.packed),
         load(&bytes.written)
     );
     Ok(())

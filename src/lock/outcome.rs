@@ -107,14 +107,18 @@ async fn unknown_packages(spec: &LockSpec, names: &BTreeSet<String>, channels: &
         let best = others.map(|known| (score(&known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
         best.filter(|(score, _)| *score > 0.85).map(|(_, known)| known.clone())
     };
-    let requested = spec.subdirs.iter().flat_map(|subdir| &subdir.conda);
+    // Who asks for pip's packages asks for pip.
+    let requested = spec.subdirs.iter().flat_map(|subdir| {
+        let conda = subdir.conda.iter().map(|merged| (merged.name.as_str(), merged));
+        conda.chain(subdir.pip.first().map(|merged| ("pip", merged)))
+    });
     let mut packages: BTreeMap<&str, UnknownPackage> = BTreeMap::new();
-    for merged in requested.filter(|merged| names.contains(&merged.name)) {
+    for (name, merged) in requested.filter(|(name, _)| names.contains(*name)) {
         let Some(line) = merged.dependencies.first() else { continue };
-        packages.entry(&merged.name).or_insert_with(|| UnknownPackage {
-            name: merged.name.clone(),
+        packages.entry(name).or_insert_with(|| UnknownPackage {
+            name: name.to_owned(),
             place: line.place.clone(),
-            similar: similar(&merged.name),
+            similar: similar(name),
         });
     }
     Error::UnknownPackages { image: spec.image.clone(), packages: packages.into_values().collect() }

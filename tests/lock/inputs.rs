@@ -172,3 +172,10 @@ fn a_lint_is_said_once_and_the_lock_goes_on() {
     let reason = "tiny/environment.yml:4:5: `libfoo 2` asks for 2 and not for 2.1; write `libfoo=2`";
     sandbox.run(&["lock", "tiny"]).fails(1, &[reason]);
 }
+
+#[test]
+fn who_asks_for_pips_packages_asks_for_pip() {
+    let sandbox = Sandbox::new();
+    sandbox.environment("tiny", &["libfoo", "pip:\n    - cowsay"]);
+    sandbox.run(&["lock"]).fails(1, &["tiny/environment.yml:6:7: no channel has a package `pip`"]);
+}

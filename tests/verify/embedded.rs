@@ -137,7 +137,10 @@ mod containers {
         let port = server.local_addr().unwrap().port();
         let connect = bash(&format!("exec 3<>/dev/tcp/127.0.0.1/{port} && echo connected"));
         assert_eq!(run(&image, &connect.clone().reachable_at(port)).await.stdout, "connected\n");
-        assert_ne!(run(&image, &connect).await.exit, Exit::Code(0));
+        // Without it there is a loopback of its own, where nobody listens.
+        let alone = run(&image, &connect).await;
+        assert_ne!(alone.exit, Exit::Code(0));
+        assert!(alone.stderr.contains("Connection refused"), "{alone:?}");
     }
 
     #[tokio::test]

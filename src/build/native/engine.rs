@@ -89,14 +89,16 @@ impl<'a> Engine<'a> {
         for &platform in self.request.platforms {
             platforms.push((platform, self.base(platform)?, self.plan_platform(platform).await?));
         }
-        let made = self.layers(platforms.iter().flat_map(|(_, _, environments)| environments)).await?;
+        let (made, facts) = tokio::try_join!(
+            self.layers(platforms.iter().flat_map(|(_, _, environments)| environments)),
+            self.import_bases(platforms.iter().map(|(_, base, _)| *base)),
+        )?;
         let mut installed = Vec::new();
         for (platform, base, _) in &platforms {
             let target = (*platform, *base);
             let layer = debian::layer(self.request, target, self.client, &self.store, &self.layout, self.progress);
             installed.push(layer.await?);
         }
-        let facts = self.import_bases(platforms.iter().map(|(_, base, _)| *base)).await?;
         let mut newest = 0;
         let mut written = Vec::new();
         let mut built = Vec::new();
@@ -324,7 +326,10 @@ impl<'a> Engine<'a> {
         let mut fragments: Vec<_> = missing.into_values().collect();
         fragments.sort_by_key(|fragment| std::cmp::Reverse(fragment.planned.size));
         let task = self.task("packing packages", fragments.len());
-        let parts = self.parallel(fragments, &task, move |fragment| fragment.make(&workshop)).await?;
+        // Where there are several, one more than asked for: each waits while Python compiles for it.
+        let threads = self.request.jobs + usize::from(self.request.jobs > 1);
+        let make = move |fragment: Fragment| fragment.make(&workshop);
+        let parts = parallel(fragments, threads, &self.cancel, &task, make).await?;
         let uncompiled: u64 = parts.iter().map(|part| part.uncompiled).sum();
         if uncompiled > 0 {
             task.finish(&format!("{uncompiled} Python files do not compile and are left without byte code"));

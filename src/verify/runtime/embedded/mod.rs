@@ -9,6 +9,7 @@
 
 mod image;
 mod inner;
+mod loopback;
 mod outer;
 mod privilege;
 mod protocol;

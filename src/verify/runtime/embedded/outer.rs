@@ -17,7 +17,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Gid, Pid, Uid};
 
 use super::protocol::{Channel, Event, Failure, Privilege, Request, Spec, Step};
-use super::{INNER, SUBCOMMAND};
+use super::{INNER, SUBCOMMAND, loopback};
 use crate::verify::runtime::{Exit, Network};
 
 /// Runs the container that `control` asks for, to its end.
@@ -62,6 +62,9 @@ fn leave_host(spec: &Spec) -> Result<(), Failure> {
         flags |= CloneFlags::CLONE_NEWNET;
     }
     unshare(flags).step("make mount, IPC, UTS and network namespaces")?;
+    if spec.network == Network::None {
+        loopback::bring_up().step("bring up the loopback interface")?;
+    }
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>).step("make mounts private")
 }
