@@ -483,8 +483,8 @@ mod tests {
                 "f:1:12: `/b` cannot be `strip`: write a pattern of files below the prefix, as `*.a` or `share/doc/**/*.html`",
             ),
             (
-                "cache-from: [A/b]",
-                "f:1:14: `A/b` cannot be `cache-from`: write an image in a registry, as `quay.io/example/nb:latest`",
+                "cache-from: [a b]",
+                "f:1:14: `a b` cannot be `cache-from`: write an image in a registry, as `quay.io/example/nb:latest`",
             ),
             ("layers: 2", "f:1:9: `2` cannot be `layers`: write a number from 3 to 110"),
             ("layers: 111", "f:1:9: `111` cannot be `layers`: write a number from 3 to 110"),

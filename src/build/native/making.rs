@@ -63,11 +63,16 @@ impl Engine<'_> {
         Ok(made)
     }
 
-    /// Takes those of the `missing` layers that published images have.
+    /// Takes those of the `missing` layers that published images have. What can be put together from the cache is not asked
+    /// of others.
     async fn take_layers(&self, missing: &mut BTreeMap<Digest, PackageLayer>, made: &mut MadeLayers) {
         let Some(published) = self.published else { return };
-        let offered: Vec<(Digest, Offered<'_>)> =
-            missing.keys().filter_map(|key| Some((*key, published.layer(key)?))).collect();
+        let is_here = |layer: &PackageLayer| layer.fragments.iter().all(|part| part.cached(&self.store).is_some());
+        let offered: Vec<(Digest, Offered<'_>)> = missing
+            .iter()
+            .filter(|(_, layer)| !is_here(layer))
+            .filter_map(|(key, _)| Some((*key, published.layer(key)?)))
+            .collect();
         if offered.is_empty() {
             return;
         }

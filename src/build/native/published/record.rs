@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn parts_that_lie_elsewhere_are_left_out() {
         for (directory, offset) in
-            [("lib", 91), ("lib", u64::MAX), ("../etc", 0), ("/etc", 0), ("", 0), ("a//b", 0), ("./a", 0)]
+            [("lib", 91), ("lib", 1 << 52), ("../etc", 0), ("/etc", 0), ("", 0), ("a//b", 0), ("./a", 0)]
         {
             let read = Record::parse(&record(directory, offset).to_bytes()).unwrap();
             assert!(read.layers.values().all(|layer| layer.parts.is_empty()), "{directory} {offset}");
