@@ -7,6 +7,7 @@
 mod debian;
 mod layers;
 mod locking;
+mod published;
 pub mod rebuild;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use crate::apt;
 use crate::build::base::{self, BaseImage, BaseRequest};
 use crate::build::debian::DebianRequest;
 use crate::build::native::Reuse;
-use crate::build::native::published::{CacheFrom, Published};
+use crate::build::native::published::CacheFrom;
 use crate::build::onto::Onto;
 use crate::build::pins::{self, Pins};
 use crate::build::target::Target;
@@ -284,7 +285,7 @@ impl<'a> Session<'a> {
         let environments = self.environments(image, &lock, root, &parents);
         let content = render::image_content(image, self.root_image())?;
         let bases = self.bases(image, choice, &platforms).await?;
-        let published = self.published(choice.cache_from).await;
+        let published = self.published(choice.cache_from);
         let request = native::Request {
             image: &image.name,
             environments,
@@ -306,20 +307,6 @@ impl<'a> Session<'a> {
         let (compression, progress) = (choice.compression, self.progress);
         let onto = Onto { before: &before, bases: &bases, compression, rebase_after, progress };
         Ok(tokio::task::block_in_place(|| onto.apply(built))?)
-    }
-
-    /// What can be taken from images in registries.
-    async fn published(&self, from: &CacheFrom) -> Option<Published<'_>> {
-        if from.is_empty() {
-            return None;
-        }
-        if self.settings.offline {
-            if !from.named.is_empty() {
-                self.progress.warning("nothing is taken from published images: `--offline` fetches nothing");
-            }
-            return None;
-        }
-        Some(Published::find(from, &self.registry, self.progress).await)
     }
 
     /// Pushes what was built of `image` to `target`.

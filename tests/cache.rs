@@ -62,7 +62,14 @@ fn python() -> Option<Python> {
 
 /// Packages of all kinds: a Python, `noarch: python` with byte code and a command, with placeholders, a link script, and
 /// some to share a layer with. `certs` is what changes.
-fn channel((version, program): &Python, certs: &str) -> TinyChannel {
+fn channel(python: &Python, certs: &str) -> TinyChannel {
+    channel_sharing(python, certs, "ns/__init__.py")
+}
+
+/// With the module `shared`, which the wheel has as well.
+fn channel_sharing((version, program): &Python, certs: &str, shared: &str) -> TinyChannel {
+    let spaced = Pkg::new("spaced", "1.0").noarch_python().depends("python");
+    let spaced = spaced.file(&format!("site-packages/{shared}"), "y = 2\n").file("site-packages/ns/own.py", "");
     let python = Pkg::new("python", &format!("{version}.0"))
         .native()
         .build("h1_0_cpython", 0)
@@ -84,6 +91,7 @@ fn channel((version, program): &Python, certs: &str) -> TinyChannel {
         .package(python)
         .package(hello)
         .package(talks)
+        .package(spaced)
         .package(libfoo)
         .package(Pkg::new("pip", "24.0").depends("python").file("share/pip", "pretend\n"))
         .package(Pkg::new("certs", certs).file("ssl/cacert.pem", certs.repeat(100)));
@@ -94,13 +102,18 @@ fn channel((version, program): &Python, certs: &str) -> TinyChannel {
 
 impl World {
     fn new(python: &Python) -> Self {
+        Self::sharing(python, "ns/__init__.py")
+    }
+
+    /// With a wheel and a package of conda's that both have the module `shared`.
+    fn sharing(python: &Python, shared: &str) -> Self {
         let sandbox = Sandbox::new();
-        sandbox.channel(&channel(python, "2024.1"));
-        let wheel = Wheel::new("py-tool", "1.0").file("py_tool.py", "x = 1\n");
+        sandbox.channel(&channel_sharing(python, "2024.1", shared));
+        let wheel = Wheel::new("py-tool", "1.0").file("py_tool.py", "x = 1\n").file(shared, "y = 2\n");
         sandbox.write(&format!("channel/wheels/{}", wheel.file_name()), &wheel.bytes());
         let locked = wheel.locked(rattler_conda_types::Subdir::Linux64, WHEELS);
         let line = format!("pip:\n    - py-tool @ {}#sha256={}", locked.url, locked.sha256.unwrap());
-        let names = ["python", "hello", "talks", "libfoo", "certs", "alpha", "beta", "gamma", &line];
+        let names = ["python", "hello", "spaced", "talks", "libfoo", "certs", "alpha", "beta", "gamma", &line];
         sandbox.environment("tiny", &names);
         let settings = sandbox.read("project/esker.yml");
         sandbox.write("project/esker.yml", format!("{settings}layers: 4\n").as_bytes());
@@ -197,13 +210,10 @@ fn replace_record(registry: &Writable, change: impl Fn(&mut Value)) {
 #[test]
 fn a_build_elsewhere_downloads_the_package_that_changed() {
     let Some(python) = python() else { return };
-    let world = World::new(&python);
     for features in [Features::default(), Features { referrers: false, ..Features::default() }] {
         let registry = Writable::start(features, |_| Fault::None, |_, reply| reply);
         let (one, two) = (name(&registry.address, "1"), name(&registry.address, "2"));
-        world.fresh();
-        channel(&python, "2024.1").write(world.sandbox.path("channel"));
-        world.ok(&["lock", "--fresh"]);
+        let world = World::new(&python);
         let first = world.build(&["--output", &format!("registry:{one}")]);
         assert_eq!(first.taken("layers") + first.taken("parts"), 0, "there is nothing yet: {}", first.stderr);
         world.update(&python);
@@ -264,6 +274,10 @@ fn a_build_elsewhere_of_the_same_needs_no_package() {
     assert_eq!(built.digest(), first.digest());
     assert!(built.asked.len() > 5, "{:?}", built.asked);
     assert_eq!(built.taken("layers"), 0);
+    // Who has all of it asks nobody.
+    registry.forget();
+    world.build(&["--cache-from", &name(&registry.address, "2")]);
+    assert_eq!(registry.log(), [""; 0]);
 }
 
 #[test]
@@ -418,6 +432,20 @@ fn a_server_without_ranges_sends_the_layer() {
     let built = world.build(&["--cache-from", &source]);
     assert_eq!((built.digest(), built.asked.len()), (expected.as_str(), 1), "{}", built.stderr);
     assert!(built.taken("parts") > 0);
+}
+
+#[test]
+fn files_that_two_packages_share_are_compared_all_the_same() {
+    let Some(python) = python() else { return };
+    let world = World::sharing(&python, "ns/shared.py");
+    let registry = Writable::proper();
+    let source = name(&registry.address, "1");
+    let first = world.build(&["--output", &format!("registry:{source}")]);
+    world.fresh();
+    let built = world.build(&["--cache-from", &source]);
+    assert_eq!(built.digest(), first.digest());
+    let expected = ["py_tool-1.0-py3-none-any.whl", "spaced-1.0-0.conda"].map(str::to_owned);
+    assert_eq!(built.asked, BTreeSet::from(expected), "their digests are in no record");
 }
 
 #[test]

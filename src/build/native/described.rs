@@ -1,9 +1,11 @@
 //! What a plan has to know of a package, so that it can be made without the archive: what is in `info/`, the paths, and
 //! the link scripts.
 //!
-//! It is read once for each package and kept in the cache, and goes out with images ([`super::published`]). Digests of
-//! files are not in it: they are needed only where a wheel and another package have the same path.
+//! It is read once for each package and kept in the cache, and goes out with images ([`super::published`]). Digests are
+//! the larger half of what packages say of their files, and needed only where a wheel and another package have the same
+//! path: those of files that this is usual for are in it, for others the archives are looked into again.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use rattler_conda_types::package::{EntryPoint, FileMode, IndexJson, PathType, PathsEntry, PrefixPlaceholder};
@@ -46,8 +48,15 @@ pub struct DescribedConda {
     moved: Vec<PrefixPath>,
     links: Vec<PrefixPath>,
     directories: Vec<PrefixPath>,
+    /// Of files that other packages often have as well.
+    digests: BTreeMap<PrefixPath, Digest>,
     entry_points: Vec<EntryPoint>,
     scripts: Scripts,
+}
+
+/// Whether packages of one namespace each bring the file `path`.
+pub fn is_often_shared(path: &PrefixPath) -> bool {
+    matches!(path.name(), "__init__.py" | "py.typed")
 }
 
 impl Described {
@@ -61,6 +70,10 @@ impl Described {
                 };
                 let is_moved = |entry: &PathsEntry| entry.prefix_placeholder.is_some();
                 let is = |entry: &PathsEntry, kind| entry.path_type == kind;
+                let shared = info.paths.iter().filter(|listed| is_often_shared(&listed.path));
+                let digests = shared
+                    .filter(|listed| !is_moved(&listed.entry))
+                    .filter_map(|listed| Some((listed.path.clone(), Digest::from_bytes(listed.entry.sha256?.into()))));
                 Some(Self::Conda(Box::new(DescribedConda {
                     size: archive.size(),
                     built: info.timestamp,
@@ -69,6 +82,7 @@ impl Described {
                     moved: paths(&|entry| is(entry, PathType::HardLink) && is_moved(entry)),
                     links: paths(&|entry| is(entry, PathType::SoftLink)),
                     directories: paths(&|entry| is(entry, PathType::Directory)),
+                    digests: digests.collect(),
                     entry_points: info.entry_points.clone(),
                     scripts: scripts.clone(),
                 })))
@@ -93,8 +107,9 @@ impl Described {
 impl DescribedConda {
     fn inspected(&self, package: &Pinned) -> Option<Inspected> {
         let archive = Archive::of_size(package.path().to_owned(), package.locked.file_name(), self.size).ok()?;
-        let list =
-            |paths: &[PrefixPath], kind, moved| paths.iter().map(|path| listed(path, kind, moved)).collect::<Vec<_>>();
+        let list = |paths: &[PrefixPath], kind, moved| {
+            paths.iter().map(|path| listed(path, kind, moved, self.digests.get(path))).collect::<Vec<_>>()
+        };
         let mut paths = list(&self.files, PathType::HardLink, false);
         paths.extend(list(&self.moved, PathType::HardLink, true));
         paths.extend(list(&self.links, PathType::SoftLink, false));
@@ -111,7 +126,7 @@ impl DescribedConda {
 }
 
 /// An entry as far as plans look at it.
-fn listed(path: &PrefixPath, path_type: PathType, moved: bool) -> ListedPath {
+fn listed(path: &PrefixPath, path_type: PathType, moved: bool, digest: Option<&Digest>) -> ListedPath {
     let placeholder =
         PrefixPlaceholder { file_mode: FileMode::Text, placeholder: String::new(), experimental_offsets: None };
     let entry = PathsEntry {
@@ -119,7 +134,7 @@ fn listed(path: &PrefixPath, path_type: PathType, moved: bool) -> ListedPath {
         no_link: false,
         path_type,
         prefix_placeholder: moved.then_some(placeholder),
-        sha256: None,
+        sha256: digest.map(|digest| digest.bytes().into()),
         size_in_bytes: None,
     };
     ListedPath { path: path.clone(), entry }

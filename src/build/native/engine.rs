@@ -64,7 +64,7 @@ impl<'a> Engine<'a> {
         let cancel = Cancel::default();
         Ok(Self {
             request,
-            published: published.filter(|published| !published.is_empty()),
+            published,
             client,
             progress,
             downloaded: AtomicUsize::new(0),
@@ -249,6 +249,13 @@ impl<'a> Engine<'a> {
             [] => store::key("lock", &conda),
             debs => store::key("lock", &(conda, debs)),
         }
+    }
+
+    /// Published images, once they were asked what there is.
+    pub(super) async fn ask(&self) -> Option<&'a Published<'a>> {
+        let published = self.published?;
+        published.look_up(self.progress).await;
+        Some(published)
     }
 
     /// Fetches those of `packages` that are not on disk yet.

@@ -66,17 +66,18 @@ impl Engine<'_> {
         };
         let known = self.parallel(packages.to_vec(), &task, known).await?;
         drop(task);
+        // What is here is not asked of others.
+        let is_absent = |(package, known): (&Pinned, &Option<Inspected>)| known.is_none() && !package.is_on_disk();
+        let published = match packages.iter().zip(&known).any(is_absent) {
+            true => self.ask().await,
+            false => None,
+        };
         let mut sources = vec![Source::Kept; packages.len()];
         let mut found = Vec::new();
         for (index, (package, known)) in packages.iter().zip(known).enumerate() {
-            // What is here is not asked of others.
-            let published = || {
-                let published = self.published.filter(|_| !package.is_on_disk())?;
-                published.described(package)?.inspected(package)
-            };
             found.push(known.or_else(|| {
                 sources[index] = Source::Published;
-                published()
+                published.filter(|_| !package.is_on_disk())?.described(package)?.inspected(package)
             }));
         }
         let unknown: Vec<_> = (0..packages.len()).filter(|index| found[*index].is_none()).collect();

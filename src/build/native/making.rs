@@ -66,13 +66,14 @@ impl Engine<'_> {
     /// Takes those of the `missing` layers that published images have. What can be put together from the cache is not asked
     /// of others.
     async fn take_layers(&self, missing: &mut BTreeMap<Digest, PackageLayer>, made: &mut MadeLayers) {
-        let Some(published) = self.published else { return };
         let is_here = |layer: &PackageLayer| layer.fragments.iter().all(|part| part.cached(&self.store).is_some());
-        let offered: Vec<(Digest, Offered<'_>)> = missing
-            .iter()
-            .filter(|(_, layer)| !is_here(layer))
-            .filter_map(|(key, _)| Some((*key, published.layer(key)?)))
-            .collect();
+        let absent: Vec<_> = missing.iter().filter(|(_, layer)| !is_here(layer)).map(|(key, _)| *key).collect();
+        if absent.is_empty() {
+            return;
+        }
+        let Some(published) = self.ask().await else { return };
+        let offered: Vec<(Digest, Offered<'_>)> =
+            absent.into_iter().filter_map(|key| Some((key, published.layer(&key)?))).collect();
         if offered.is_empty() {
             return;
         }

@@ -136,7 +136,7 @@ impl Published<'_> {
     fn runs(&self, wanted: &BTreeSet<Digest>) -> Vec<Run<'_>> {
         let mut by_layer: BTreeMap<(usize, Digest), Vec<&PublishedPart>> = BTreeMap::new();
         for key in wanted {
-            let found = self.images.iter().enumerate().find_map(|(n, image)| Some((n, image.part(key)?)));
+            let found = self.images().iter().enumerate().find_map(|(n, image)| Some((n, image.part(key)?)));
             if let Some((image, (layer, part))) = found {
                 by_layer.entry((image, layer.digest)).or_default().push(part);
             }
@@ -153,7 +153,8 @@ impl Published<'_> {
                         run.parts.push(part);
                     }
                     None => {
-                        let run = Run { image: &self.images[image], blob, range: part.offset..end, parts: vec![part] };
+                        let run =
+                            Run { image: &self.images()[image], blob, range: part.offset..end, parts: vec![part] };
                         runs.extend(last.replace(run));
                     }
                 }

@@ -29,35 +29,40 @@ enum Problem {
     NoRecord,
 }
 
-impl<'a> Published<'a> {
-    /// Looks up the images of `from`. One that cannot be used is passed over, with a warning if somebody named it.
-    pub async fn find(from: &CacheFrom, client: &'a Client, progress: &dyn Progress) -> Self {
-        let mut images: Vec<Found> = Vec::new();
-        for reference in &from.named {
-            match find(reference, client).await {
-                Ok(found) => images.push(found),
-                Err(problem) => progress.warning(&unused(reference, &problem)),
-            }
-        }
-        for reference in &from.replaced {
-            if images.iter().any(|image| image.reference == *reference) {
-                continue;
-            }
-            match find(reference, client).await {
-                Ok(found) => {
-                    images.push(found);
-                    break;
-                }
-                // The first push, and what another program pushed. Who may not pull will hear of it when pushing.
-                Err(
-                    problem @ (Problem::NoRecord
-                    | Problem::Registry(registry::Error::NotFound { .. } | registry::Error::Denied { .. })),
-                ) => tracing::info!("{}", unused(reference, &problem)),
-                Err(problem) => progress.warning(&unused(reference, &problem)),
-            }
-        }
-        Self { client, images }
+impl Published<'_> {
+    /// Looks the images up, unless that was done. One that cannot be used is passed over, with a warning if somebody named
+    /// it.
+    pub async fn look_up(&self, progress: &dyn Progress) {
+        self.images.get_or_init(|| find_all(self.from, self.client, progress)).await;
     }
+}
+
+async fn find_all(from: &CacheFrom, client: &Client, progress: &dyn Progress) -> Vec<Found> {
+    let mut images: Vec<Found> = Vec::new();
+    for reference in &from.named {
+        match find(reference, client).await {
+            Ok(found) => images.push(found),
+            Err(problem) => progress.warning(&unused(reference, &problem)),
+        }
+    }
+    for reference in &from.replaced {
+        if images.iter().any(|image| image.reference == *reference) {
+            continue;
+        }
+        match find(reference, client).await {
+            Ok(found) => {
+                images.push(found);
+                break;
+            }
+            // The first push, and what another program pushed. Who may not pull will hear of it when pushing.
+            Err(
+                problem @ (Problem::NoRecord
+                | Problem::Registry(registry::Error::NotFound { .. } | registry::Error::Denied { .. })),
+            ) => tracing::info!("{}", unused(reference, &problem)),
+            Err(problem) => progress.warning(&unused(reference, &problem)),
+        }
+    }
+    images
 }
 
 fn unused(reference: &Reference, problem: &Problem) -> String {
@@ -74,7 +79,6 @@ fn unused(reference: &Reference, problem: &Problem) -> String {
 async fn find(reference: &Reference, client: &Client) -> Result<Found, Problem> {
     let bytes = client.manifest(reference, None).await?;
     let subject = Digest::of(&bytes);
-    let blobs = blobs(reference, client, &bytes).await?;
     let mut merged: Option<Record> = None;
     let mut last = Problem::NoRecord;
     for descriptor in artifacts(reference, client, &subject).await? {
@@ -92,12 +96,13 @@ async fn find(reference: &Reference, client: &Client) -> Result<Found, Problem> 
                 }
             },
             Err(unusable @ Unusable::Format(_)) => {
-                tracing::info!("a record of `{reference}` is left alone: {unusable}")
+                tracing::info!("a record of `{reference}` is left alone: {unusable}");
             }
             Err(unusable) => last = Problem::Record(unusable.to_string()),
         }
     }
     let mut record = merged.ok_or(last)?;
+    let blobs = blobs(reference, client, &bytes).await?;
     // A record cannot put anything into an image that is not in the one it belongs to.
     record.layers.retain(|_, layer| {
         blobs.get(&layer.digest).is_some_and(|(blob, diff_id)| (blob.size(), *diff_id) == (layer.size, layer.diff_id))

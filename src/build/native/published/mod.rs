@@ -16,6 +16,7 @@ use std::path::PathBuf;
 
 use oci_spec::distribution::Reference;
 use oci_spec::image::Descriptor;
+use tokio::sync::OnceCell;
 
 pub use self::record::{MEDIA_TYPE, PublishedLayer, PublishedPart, Record};
 use super::described::Described;
@@ -48,11 +49,12 @@ impl CacheFrom {
     }
 }
 
-/// What was found beside published images.
+/// What is found beside published images: nothing before it was [looked up](Published::look_up).
 #[derive(Debug)]
 pub struct Published<'a> {
+    from: &'a CacheFrom,
     client: &'a Client,
-    images: Vec<Found>,
+    images: OnceCell<Vec<Found>>,
 }
 
 /// One image with a record.
@@ -92,24 +94,28 @@ pub struct Place {
 }
 
 impl<'a> Published<'a> {
-    /// Whether there is nothing to be had.
-    pub fn is_empty(&self) -> bool {
-        self.images.is_empty()
+    /// What is beside the images of `from`. Nobody is asked before anything is missing.
+    pub fn new(from: &'a CacheFrom, client: &'a Client) -> Self {
+        Self { from, client, images: OnceCell::new() }
+    }
+
+    fn images(&self) -> &[Found] {
+        self.images.get().map_or(&[], Vec::as_slice)
     }
 
     /// What is said of `package`.
     pub fn described(&self, package: &Pinned) -> Option<&Described> {
-        self.images.iter().find_map(|image| image.record.packages.get(&package.sha256))
+        self.images().iter().find_map(|image| image.record.packages.get(&package.sha256))
     }
 
     /// The layer `key`.
     pub fn layer(&self, key: &Digest) -> Option<Offered<'_>> {
-        self.images.iter().find_map(|image| Some(Offered { image, layer: image.record.layers.get(key)? }))
+        self.images().iter().find_map(|image| Some(Offered { image, layer: image.record.layers.get(key)? }))
     }
 
     /// What is known of the part `key`.
     pub fn part(&self, key: &Digest) -> Option<&PublishedPart> {
-        self.images.iter().find_map(|image| image.part(key).map(|(_, part)| part))
+        self.images().iter().find_map(|image| image.part(key).map(|(_, part)| part))
     }
 }
 

@@ -75,7 +75,10 @@ impl Record {
         layer::compressed(&canonical_json(self), Compression::ZSTD)
     }
 
-    /// Reads the document. Layers and parts that make no sense are left out.
+    /// Reads the document. Parts that make no sense are left out.
+    ///
+    /// # Errors
+    /// See [`Unusable`].
     pub fn parse(bytes: &[u8]) -> Result<Self, Unusable> {
         /// What a record of any format has.
         #[derive(Deserialize)]
