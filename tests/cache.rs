@@ -23,6 +23,9 @@ const RECORD: &str = "application/vnd.esker.build.v1";
 /// `major.minor` of this machine's Python, and its program.
 type Python = (String, String);
 
+/// What is done to a record.
+type Change<'a> = &'a dyn Fn(&mut Value);
+
 /// A machine with a project, and a server that has its packages.
 struct World {
     sandbox: Sandbox,
@@ -349,11 +352,11 @@ fn what_is_published_may_be_damaged_hostile_or_gone() {
         let (_, bytes) = &original.manifests[&(REPOSITORY.to_owned(), document.clone())];
         registry.replace_records(REPOSITORY, bytes);
     };
-    let each = |record: &mut Value, kind: &str, change: &dyn Fn(&mut Value)| {
+    let each = |record: &mut Value, kind: &str, change: Change<'_>| {
         record[kind].as_object_mut().unwrap().values_mut().for_each(change);
     };
     // The changes, whether it is worth a warning, and whether packages are still spared.
-    let changes: [(&str, &dyn Fn(&mut Value), bool); 7] = [
+    let changes: [(&str, Change<'_>, bool); 7] = [
         ("other format", &|record| *record = json!({ "format": 999, "packages": 7 }), true),
         ("no record", &|record| *record = json!([1]), true),
         (
@@ -373,7 +376,7 @@ fn what_is_published_may_be_damaged_hostile_or_gone() {
                     if let Some(conda) = it.get_mut("conda") {
                         conda["files"] = json!(["../../etc/passwd"]);
                     }
-                })
+                });
             },
             true,
         ),
@@ -384,7 +387,7 @@ fn what_is_published_may_be_damaged_hostile_or_gone() {
                     if let Some(conda) = it.get_mut("conda") {
                         conda["index"]["name"] = "other".into();
                     }
-                })
+                });
             },
             false,
         ),

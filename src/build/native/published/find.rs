@@ -11,7 +11,7 @@ use crate::oci::{self, Digest, Document, Image, Platform, artifact, image, layou
 use crate::progress::Progress;
 use crate::registry::{self, Client};
 
-/// The most bytes of a record as it is stored. That of an image of a thousand packages has some three million.
+/// The most bytes of a record as it is stored. That of the 170 packages of `tests/real` has 280 thousand.
 const MAX_RECORD: u64 = 64 << 20;
 /// The most records of one image that are read.
 const MAX_RECORDS: usize = 8;

@@ -14,7 +14,7 @@ use crate::oci::{Compression, Digest, canonical_json};
 
 /// The media type of the document, and of the artifact that holds it.
 pub const MEDIA_TYPE: &str = "application/vnd.esker.build.v1";
-/// The most bytes of the document. That of an image of a thousand packages has some 60 million.
+/// The most bytes of the document. That of the 170 packages of `tests/real` has 2.5 million.
 const MAX_RECORD: u64 = 1 << 30;
 
 /// What a build leaves for the next.
