@@ -46,7 +46,7 @@ async fn find_all(from: &CacheFrom, client: &Client, progress: &dyn Progress) ->
         }
     }
     for reference in &from.replaced {
-        if images.iter().any(|image| image.reference == *reference) {
+        if from.named.contains(reference) {
             continue;
         }
         match find(reference, client).await {
