@@ -7,6 +7,7 @@
 mod debian;
 mod layers;
 mod locking;
+mod published;
 pub mod rebuild;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use crate::apt;
 use crate::build::base::{self, BaseImage, BaseRequest};
 use crate::build::debian::DebianRequest;
+use crate::build::native::Reuse;
+use crate::build::native::published::CacheFrom;
 use crate::build::onto::Onto;
 use crate::build::pins::{self, Pins};
 use crate::build::target::Target;
@@ -176,6 +179,10 @@ pub struct BuildChoice<'a> {
     pub onto: Option<(&'a BaseReference, u32)>,
     /// Put SBOMs and provenance beside the image, if its settings do not say otherwise.
     pub sbom: bool,
+    /// Images to take from what has not changed.
+    pub cache_from: &'a CacheFrom,
+    /// Whether layers that those have may stay out of the layout.
+    pub remote: bool,
     /// Where the layout goes.
     pub layout: &'a Path,
 }
@@ -278,6 +285,7 @@ impl<'a> Session<'a> {
         let environments = self.environments(image, &lock, root, &parents);
         let content = render::image_content(image, self.root_image())?;
         let bases = self.bases(image, choice, &platforms).await?;
+        let published = self.published(choice.cache_from);
         let request = native::Request {
             image: &image.name,
             environments,
@@ -290,6 +298,8 @@ impl<'a> Session<'a> {
             cache_dir: &self.settings.cache_dir,
             jobs: self.settings.jobs,
             sbom: image.sbom && choice.sbom,
+            // An image on the image before has other layers than those that are made here.
+            reuse: Reuse { from: published.as_ref(), remote: choice.remote, record: choice.onto.is_none() },
         };
         let before = self.before(choice, &platforms).await?;
         let built = native::build(&request, &self.channels(image)?, choice.layout, self.progress).await?;

@@ -87,6 +87,7 @@ impl World {
             layers: 80,
             relocking: Relocking::default(),
             sbom: true,
+            cache_from: vec![],
         }
     }
 

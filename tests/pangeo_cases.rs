@@ -92,6 +92,7 @@ fn image(folder: &Path, subdirs: &[Subdir]) -> ImageSpec {
         layers: 80,
         relocking: Relocking::default(),
         sbom: true,
+        cache_from: vec![],
     }
 }
 

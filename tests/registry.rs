@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use esker::oci::{Compression, Digest, Image, Layout, Platform};
 use esker::registry::{Client, Error, Options};
 use fake_registry::real::RealRegistry;
+use fake_registry::writable::{Fault, Features, Writable};
 use fake_registry::{FakeRegistry, Reply, Request};
 use images::{available, layout_of, run, two_platforms};
 use oci_spec::distribution::Reference;
@@ -254,6 +255,36 @@ async fn a_server_that_cannot_resume_begins_anew() {
     });
     setup.pull_layer(&client()).await.unwrap();
     assert_eq!(setup.blob_requests(), 4);
+}
+
+#[tokio::test]
+async fn a_part_of_a_blob_goes_on_where_it_broke_off() {
+    let blob: Vec<u8> = (0..1000u32).flat_map(u32::to_le_bytes).collect();
+    let after = |request: &Request, reply: Reply| if request.earlier < 2 { reply.cut(100) } else { reply };
+    let registry = Writable::start(Features::default(), |_| Fault::None, after);
+    registry.seed("some/image", &blob);
+    let reference: Reference = format!("{}/some/image:tag", registry.address).parse().unwrap();
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("part");
+    let counted = AtomicU64::new(0);
+    let count = |bytes| {
+        counted.fetch_add(bytes, Ordering::Relaxed);
+    };
+    let digest = Digest::of(&blob);
+    assert!(client().holds(&reference, &digest).await.unwrap());
+    assert!(client().range(&reference, &digest, 500..3000, &path, &count).await.unwrap());
+    assert_eq!(std::fs::read(&path).unwrap(), blob[500..3000]);
+    assert_eq!(counted.load(Ordering::Relaxed), 2500, "each byte is counted once");
+    let ranges: Vec<_> = registry.requests().iter().filter_map(|it| it.header("range").map(str::to_owned)).collect();
+    assert_eq!(ranges, ["bytes=500-2999", "bytes=600-2999", "bytes=700-2999"]);
+    // What is not there, and what is not served in parts.
+    let other = Digest::of(b"");
+    assert!(!client().holds(&reference, &other).await.unwrap());
+    let gone = client().range(&reference, &other, 0..1, &dir.path().join("gone"), &|_| {}).await;
+    assert!(matches!(gone, Err(Error::NotFound { .. })), "{gone:?}");
+    let whole = Writable::start(Features::default(), |_| Fault::None, move |_, _| Reply::body(blob.clone()));
+    let reference: Reference = format!("{}/some/image:tag", whole.address).parse().unwrap();
+    assert!(!client().range(&reference, &digest, 500..3000, &dir.path().join("whole"), &|_| {}).await.unwrap());
 }
 
 #[tokio::test]

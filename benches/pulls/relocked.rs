@@ -91,6 +91,7 @@ fn spec(case: &Path) -> Result<LockSpec, Box<dyn Error>> {
         strip: Strip::default(),
         layers: 80,
         sbom: false,
+        cache_from: vec![],
         relocking: Relocking::default(),
     };
     Ok(LockSpec::of(&image)?)

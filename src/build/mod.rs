@@ -23,6 +23,23 @@ pub struct Built {
     pub digest: Digest,
     /// One image a platform, in the index's order.
     pub platforms: Vec<BuiltPlatform>,
+    /// What was taken from published images.
+    pub from_cache: FromCache,
+    /// Packages that had to be downloaded.
+    pub downloaded_packages: usize,
+}
+
+/// What a build did not make because a published image has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct FromCache {
+    /// Whole layers.
+    pub layers: usize,
+    /// Their bytes.
+    pub layer_bytes: u64,
+    /// Packages in other layers.
+    pub parts: usize,
+    /// Their bytes.
+    pub part_bytes: u64,
 }
 
 /// One platform of a [`Built`] image.

@@ -383,6 +383,10 @@ pub struct BuildOptions {
     /// Compression of layers: zstd, gzip, zstd:LEVEL or gzip:LEVEL
     #[arg(long, value_name = "NAME", default_value = "zstd")]
     pub compression: Compression,
+    /// An image in a registry whose layers and packages are taken over as far as they have not changed. May be repeated;
+    /// before those of esker.yml [default with --output registry: that tag, else latest]
+    #[arg(long, value_name = "REFERENCE", value_delimiter = ',')]
+    pub cache_from: Vec<String>,
     /// Put no SBOM and no provenance beside the image [default: `sbom` of esker.yml]
     #[arg(long)]
     pub no_sbom: bool,

@@ -3,14 +3,18 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
+use oci_spec::distribution::Reference;
 use serde::Serialize;
 
 use super::args::{BuildArgs, BuildOptions};
 use super::failure::Failure;
 use super::lock::selected;
+use super::push::sources;
 use super::ui::{Ui, bytes};
-use crate::build::Built;
+use crate::build::native::published::CacheFrom;
 use crate::build::output::{Means, Output};
+use crate::build::target::Target;
+use crate::build::{Built, FromCache};
 use crate::pipeline::{BuildChoice, Session};
 use crate::progress::Progress;
 use crate::project::{BaseReference, ImageSpec};
@@ -40,9 +44,10 @@ pub async fn run(args: &BuildArgs, session: &Session<'_>, ui: &Ui) -> Result<Exi
     }
     args.build.destinations()?;
     args.build.onto()?;
+    sources(&args.build.cache_from)?;
     let mut built = Vec::new();
     for image in images {
-        built.push(build(image, &args.build, session, ui).await?);
+        built.push(build(image, &args.build, Layers::Anywhere, session, ui).await?);
     }
     session.limit_cache();
     ui.result(&Report { schema: 1, images: built }, |report| {
@@ -79,10 +84,20 @@ impl BuildOptions {
     }
 }
 
+/// Where the layers of an image have to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layers {
+    /// Where the outputs need them.
+    Anywhere,
+    /// In its layout, whatever the outputs are.
+    Here,
+}
+
 /// Builds one image and puts it where `options` say.
 pub async fn build(
     image: &ImageSpec,
     options: &BuildOptions,
+    layers: Layers,
     session: &Session<'_>,
     ui: &Ui,
 ) -> Result<BuiltReport, Failure> {
@@ -98,6 +113,8 @@ pub async fn build(
         }
         None => session.project.layout_dir(&image.name),
     };
+    let cache_from = cache_from(image, options, &outputs)?;
+    let only_pushed = !outputs.is_empty() && outputs.iter().all(Output::is_registry);
     let choice = BuildChoice {
         platforms: &options.platform,
         base: base.as_ref(),
@@ -105,13 +122,16 @@ pub async fn build(
         compression: options.compression,
         onto: onto.as_ref().map(|onto| (onto, options.rebase_after)),
         sbom: !options.no_sbom,
+        cache_from: &cache_from,
+        remote: only_pushed && onto.is_none() && layers == Layers::Anywhere,
         layout: &layout,
     };
     let mark = session.mark(image, &layout)?;
     let built = session.build(image, &choice).await?;
     let mut places = Vec::new();
     let name = session.name_of(image);
-    let means = Means { name: &name, registry: &session.registry, sources: &[], progress: ui };
+    let mount_from = cache_from.all();
+    let means = Means { name: &name, registry: &session.registry, sources: &mount_from, progress: ui };
     for output in if outputs.is_empty() { vec![Output::Layout(layout)] } else { outputs } {
         places.push(output.put(&built, &means).await?);
     }
@@ -128,6 +148,42 @@ pub async fn build(
             bytes(platform.unpacked_size),
         ));
     }
+    if let Some(line) = taken(&built) {
+        ui.note(&format!("  {line}"));
+    }
     let seconds = (start.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     Ok(BuiltReport { built, outputs: places, seconds })
+}
+
+/// The images to take from: those that are named, and what a push will replace.
+fn cache_from(image: &ImageSpec, options: &BuildOptions, outputs: &[Output]) -> Result<CacheFrom, Failure> {
+    let mut named = sources(&options.cache_from)?;
+    named.extend(image.cache_from.iter().cloned());
+    let targets = || outputs.iter().filter_map(Output::target);
+    let tagged = targets().flat_map(Target::references);
+    let mut cache = CacheFrom { named: Vec::new(), replaced: Vec::new() };
+    let add = |list: &mut Vec<Reference>, reference: Reference| {
+        if !list.contains(&reference) {
+            list.push(reference);
+        }
+    };
+    named.into_iter().for_each(|reference| add(&mut cache.named, reference));
+    tagged.chain(targets().map(Target::latest)).for_each(|reference| add(&mut cache.replaced, reference));
+    Ok(cache)
+}
+
+/// What did not have to be made, and what had to be downloaded.
+pub fn taken(built: &Built) -> Option<String> {
+    let FromCache { layers, layer_bytes, parts, part_bytes } = built.from_cache;
+    let mut taken = Vec::new();
+    if layers > 0 {
+        taken.push(format!("{layers} layers ({}) taken from published images", bytes(layer_bytes)));
+    }
+    if parts > 0 {
+        taken.push(format!("{parts} packages ({}) taken from published layers", bytes(part_bytes)));
+    }
+    if built.downloaded_packages > 0 {
+        taken.push(format!("{} packages downloaded", built.downloaded_packages));
+    }
+    (!taken.is_empty()).then(|| taken.join(", "))
 }

@@ -598,6 +598,7 @@ fn of_native(error: &native::Error) -> Verdict {
         | E::Path { .. }
         | E::Content { .. }
         | E::RecordedHash { .. }
+        | E::Misdescribed { .. }
         | E::Missing { .. }
         | E::TooLarge { .. }
         | E::Clash { .. }

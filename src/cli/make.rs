@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::args::{MakeArgs, VerifyOptions};
-use super::build::{self, BuiltReport};
+use super::build::{self, BuiltReport, Layers};
 use super::failure::Failure;
 use super::lock;
 use super::ui::{Ui, bytes};
@@ -53,6 +53,7 @@ pub async fn run(args: &MakeArgs, session: &Session<'_>, ui: &Ui) -> Result<Exit
     }
     args.build.destinations()?;
     args.build.onto()?;
+    super::push::sources(&args.build.cache_from)?;
     args.verify.selection()?;
     lock::warn_of_lints(&images, ui);
     let mut made = Vec::new();
@@ -74,7 +75,7 @@ async fn make(image: &ImageSpec, args: &MakeArgs, session: &Session<'_>, ui: &Ui
     }
     let locked = session.lock(image, &LockChoice::default()).await?;
     note_lock(&locked, ui);
-    let built = build::build(image, &args.build, session, ui).await?;
+    let built = build::build(image, &args.build, Layers::Here, session, ui).await?;
     let verified = prove(image, &built, &args.verify, session, ui).await?;
     Ok(Made { locked, built, verified })
 }
@@ -126,6 +127,9 @@ fn image_lines(made: &Made) -> String {
             bytes(platform.unpacked_size),
             platform.layers
         ));
+    }
+    if let Some(line) = build::taken(&built.built) {
+        text.push_str(&format!("    {line}\n"));
     }
     text.push_str(&format!("    in {:.1} s\n", built.seconds));
     let when = if verified.already { "before".to_owned() } else { format!("in {:.1} s", verified.seconds) };

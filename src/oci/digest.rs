@@ -37,6 +37,11 @@ impl Digest {
         Self(bytes)
     }
 
+    /// The digest's bytes.
+    pub const fn bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
     /// Parses 64 hexadecimal digits without the `sha256:` in front, as conda writes them.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{BuildChoice, Error, LockChoice, Session};
 use crate::apt::{self, AptLock, BaseSystem, LockRequest, PlatformLock};
 use crate::build::base::BaseImage;
+use crate::build::native::published::CacheFrom;
 use crate::build::pins::Pins;
 use crate::oci::{Compression, Platform};
 use crate::project::{AptPolicy, AptRequest, ImageSpec, RelockPolicy, Snapshot};
@@ -148,6 +149,8 @@ impl Session<'_> {
             compression: Compression::ZSTD,
             onto: None,
             sbom: false,
+            cache_from: &CacheFrom::default(),
+            remote: false,
             layout: Path::new(""),
         };
         let mut bases = Bases::new();

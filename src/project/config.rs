@@ -7,6 +7,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use indexmap::IndexMap;
+use oci_spec::distribution::Reference;
 use rattler_conda_types::Subdir;
 
 use super::fields::{distinct, get};
@@ -24,7 +25,7 @@ pub(super) const FILE: &str = "esker.yml";
 /// Layers an image may have: Docker refuses more than 125, the base's counted; below 3 there is nothing to share.
 const LAYERS: std::ops::RangeInclusive<usize> = 3..=110;
 
-const PROJECT_KEYS: [&str; 24] = [
+const PROJECT_KEYS: [&str; 25] = [
     "registry",
     "cache-limit",
     "base",
@@ -46,11 +47,12 @@ const PROJECT_KEYS: [&str; 24] = [
     "min-age",
     "min-age-exempt",
     "sbom",
+    "cache-from",
     "deny",
     "allow",
     "images",
 ];
-const IMAGE_KEYS: [&str; 19] = [
+const IMAGE_KEYS: [&str; 20] = [
     "parent",
     "base",
     "platforms",
@@ -70,6 +72,7 @@ const IMAGE_KEYS: [&str; 19] = [
     "min-age",
     "min-age-exempt",
     "sbom",
+    "cache-from",
 ];
 
 /// What `esker.yml` says; its default is what holds without the file.
@@ -125,6 +128,7 @@ pub(super) struct Settings {
     pub(super) min_age: Option<Age>,
     pub(super) min_age_exempt: Vec<String>,
     pub(super) sbom: Option<bool>,
+    pub(super) cache_from: Vec<Reference>,
 }
 
 /// A value and where it is written.
@@ -180,6 +184,7 @@ impl Settings {
             min_age: get(fields, "min-age").map(|node| parsed(node, "min-age")).transpose()?,
             min_age_exempt: packages("min-age-exempt")?,
             sbom: get(fields, "sbom").map(|node| node.boolean("sbom")).transpose()?,
+            cache_from: get(fields, "cache-from").map(cache_from).transpose()?.unwrap_or_default(),
         })
     }
 }
@@ -230,6 +235,14 @@ fn cache_limit(node: &Node) -> Result<Size, Error> {
     let text = node.text_or_number("cache-limit")?;
     let problem = "write a number with a unit, such as `20GB` or `500 MiB`";
     text.parse().map_err(|_: ParseSizeError| node.bad_value("cache-limit", problem))
+}
+
+fn cache_from(node: &Node) -> Result<Vec<Reference>, Error> {
+    let items = node.items("cache-from", "a list of images (`[quay.io/example/nb:latest]`)")?;
+    let problem = "write an image in a registry, as `quay.io/example/nb:latest`";
+    distinct(items, "cache-from", |node| {
+        reference::parse(node.text("cache-from")?).map_err(|_| node.bad_value("cache-from", problem))
+    })
 }
 
 fn base(node: &Node) -> Result<BaseSource, Error> {
@@ -380,7 +393,7 @@ mod tests {
              mirrors:\n  https://conda.anaconda.org/: http://localhost:8080/\nlayers: 40\nenv: {A: 1}\nlabels: {a.b/c: x}\n\
              apt: skip\napt-snapshot: 2026-11-01\nskip-maintainer-scripts: [man-db]\nskip-link-scripts: [graphviz]\n\
              strip: ['*.h']\nrelock: requested\nrefresh: [openssl]\n\
-             prefer-parent: false\nsbom: false\nmin-age: 7 days\nmin-age-exempt: [certifi]\ndeny: [downgrade, removal]\nallow: [gcsfs]\nimages:\n  a:\n  b: {}\n  c: {parent: a, platforms: [linux/amd64]}\n",
+             prefer-parent: false\nsbom: false\ncache-from: ['quay.io/a/b:1']\nmin-age: 7 days\nmin-age-exempt: [certifi]\ndeny: [downgrade, removal]\nallow: [gcsfs]\nimages:\n  a:\n  b: {}\n  c: {parent: a, platforms: [linux/amd64]}\n",
         )
         .unwrap();
         assert_eq!(config.registry.as_deref(), Some("quay.io/example"));
@@ -404,11 +417,12 @@ mod tests {
         assert_eq!(config.defaults.min_age, Some("1 week".parse().unwrap()));
         assert_eq!(config.defaults.min_age_exempt, ["certifi"]);
         assert_eq!(config.defaults.sbom, Some(false));
+        assert_eq!(config.defaults.cache_from[0].to_string(), "quay.io/a/b:1");
         assert_eq!(config.denied.kinds, [ChangeKind::Downgrade, ChangeKind::Removal]);
         assert_eq!(config.denied.allow, ["gcsfs"]);
         assert_eq!(config.images.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
         let parent = config.images["c"].parent.as_ref().unwrap();
-        assert_eq!((parent.value.as_str(), parent.place.to_string().as_str()), ("a", "f:28:15"));
+        assert_eq!((parent.value.as_str(), parent.place.to_string().as_str()), ("a", "f:29:15"));
         let Some(BaseSource::PerPlatform(bases)) = config.defaults.base else { panic!("a map") };
         assert_eq!(bases[&Platform::LinuxArm64].to_string(), "rootfs:arm.tar");
     }
@@ -467,6 +481,10 @@ mod tests {
             (
                 "strip: [a, /b]",
                 "f:1:12: `/b` cannot be `strip`: write a pattern of files below the prefix, as `*.a` or `share/doc/**/*.html`",
+            ),
+            (
+                "cache-from: [a b]",
+                "f:1:14: `a b` cannot be `cache-from`: write an image in a registry, as `quay.io/example/nb:latest`",
             ),
             ("layers: 2", "f:1:9: `2` cannot be `layers`: write a number from 3 to 110"),
             ("layers: 111", "f:1:9: `111` cannot be `layers`: write a number from 3 to 110"),

@@ -25,6 +25,7 @@ mod yaml;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
+use oci_spec::distribution::Reference;
 use rattler_conda_types::Subdir;
 
 use crate::cache::Size;
@@ -100,6 +101,8 @@ pub struct ImageSpec {
     pub relocking: Relocking,
     /// Whether SBOMs and provenance are put beside the image (`sbom:`).
     pub sbom: bool,
+    /// Images that builds take what has not changed from, in the order they are asked (`cache-from:`).
+    pub cache_from: Vec<Reference>,
 }
 
 /// What `apt.txt` means.

@@ -225,6 +225,7 @@ impl<'a> Resolver<'a> {
                 min_age_exempt: joined(&defaults.min_age_exempt, &own.min_age_exempt),
             },
             sbom: own.sbom.or(defaults.sbom).unwrap_or(true),
+            cache_from: own.cache_from.iter().chain(&defaults.cache_from).cloned().collect(),
         })
     }
 

@@ -10,6 +10,7 @@ mod challenge;
 mod credentials;
 pub mod error;
 mod push;
+mod range;
 mod referrers;
 mod session;
 mod stream;

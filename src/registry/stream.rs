@@ -41,22 +41,30 @@ impl Client {
     /// # Errors
     /// [`Error::Corrupt`] when it is not what its digest says; those of the connection.
     pub async fn small_blob(&self, reference: &Reference, descriptor: &Descriptor) -> Result<Vec<u8>> {
+        self.bounded_blob(reference, descriptor, layout::MAX_DOCUMENT).await
+    }
+
+    /// The bytes of a blob of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] when it is longer; those of [`small_blob`](Self::small_blob).
+    pub async fn bounded_blob(&self, reference: &Reference, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
         let url = self.url(reference, &["blobs", descriptor.digest().as_ref()])?;
         let mut tries = self.transport.tries();
         loop {
-            match self.small(reference, &url, descriptor).await {
+            match self.small(reference, &url, descriptor, limit).await {
                 Ok(bytes) => return Ok(bytes),
                 Err(error) => tries.again(error, is_worth_another_try).await?,
             }
         }
     }
 
-    async fn small(&self, reference: &Reference, url: &Url, descriptor: &Descriptor) -> Result<Vec<u8>> {
+    async fn small(&self, reference: &Reference, url: &Url, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
         let response = self.get(reference, url, &HeaderMap::new()).await?;
         if response.status() != StatusCode::OK {
             return Err(status(url, response).await);
         }
-        let bytes = body(url, response, layout::MAX_DOCUMENT).await?;
+        let bytes = body(url, response, limit).await?;
         check(url, &bytes, Some(descriptor.digest().as_ref()))?;
         Ok(bytes)
     }

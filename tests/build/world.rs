@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use esker::build::Built;
 use esker::build::base::{BaseImage, BaseLayer};
-use esker::build::native::{self, AskedFor, Environment, Parent, Request};
+use esker::build::native::{self, AskedFor, Environment, Parent, Request, Reuse};
 use esker::channel::{Client, Options};
 use esker::lock::Lock;
 use esker::oci::entries::{EntryKind, LayerEntry};
@@ -129,6 +129,7 @@ impl World {
             cache_dir: &cache.join("build"),
             jobs: choices.jobs,
             sbom: true,
+            reuse: Reuse::default(),
         };
         native::build(&request, &client, &self.path(&choices.output), &Silent).await
     }
@@ -240,6 +241,7 @@ pub fn image_spec() -> ImageSpec {
         layers: 80,
         relocking: Relocking::default(),
         sbom: true,
+        cache_from: vec![],
     }
 }
 

@@ -30,7 +30,10 @@ fn an_image_tells_what_is_in_it() {
     let report = inspect(&sandbox, "tiny");
     assert_eq!(report["digest"], built["digest"]);
     let kinds: Vec<_> = report["attached"].as_array().unwrap().iter().map(|it| &it["type"]).collect();
-    assert_eq!(kinds, ["application/vnd.esker.inputs.v1+json", "application/vnd.in-toto+json"]);
+    assert_eq!(
+        kinds,
+        ["application/vnd.esker.build.v1", "application/vnd.esker.inputs.v1+json", "application/vnd.in-toto+json"]
+    );
     for (platform, built) in report["platforms"].as_array().unwrap().iter().zip(built["platforms"].as_array().unwrap())
     {
         for (key, expected) in [("platform", "platform"), ("manifest", "manifest"), ("id", "config")] {

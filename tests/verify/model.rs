@@ -253,6 +253,7 @@ fn spec(folder: &Path) -> ImageSpec {
         layers: 10,
         relocking: Relocking::default(),
         sbom: true,
+        cache_from: vec![],
     }
 }
 

@@ -97,6 +97,14 @@ impl Archive {
     /// When it is not there, or its name is not that of a package.
     pub fn open(path: PathBuf, name: &str) -> Result<Self, Error> {
         let size = fs_err::metadata(&path).map_err(Error::read(&path))?.len();
+        Self::of_size(path, name, size)
+    }
+
+    /// An archive of `size` bytes that need not be there as long as nothing of it is read.
+    ///
+    /// # Errors
+    /// When its name is not that of a package.
+    pub fn of_size(path: PathBuf, name: &str, size: u64) -> Result<Self, Error> {
         let no_package = || io::Error::new(io::ErrorKind::InvalidInput, "it is neither `.conda` nor `.tar.bz2`");
         let kind = CondaArchiveType::try_from(Path::new(name))
             .ok_or_else(|| Error::Archive { package: name.to_owned(), source: no_package() })?;

@@ -44,8 +44,9 @@ pub struct Subject<'a> {
 
 /// A document that was stored before.
 #[derive(Serialize, Deserialize)]
-struct Known {
-    descriptor: Descriptor,
+pub struct Known {
+    /// Of its manifest.
+    pub descriptor: Descriptor,
     content: Digest,
     size: u64,
 }
@@ -93,13 +94,18 @@ pub fn attach(
 }
 
 impl Known {
-    fn is_in(&self, layout: &Layout) -> bool {
+    /// Whether all of it is in `layout`.
+    pub fn is_in(&self, layout: &Layout) -> bool {
         let manifest = sha256(&self.descriptor).is_ok_and(|digest| layout.has(&digest, self.descriptor.size()));
         manifest && layout.has(&self.content, self.size) && layout.has(&Digest::of(b"{}"), 2)
     }
 }
 
-fn put(
+/// Stores a document about `subject`.
+///
+/// # Errors
+/// When the layout cannot be written.
+pub fn put(
     layout: &Layout,
     subject: &Descriptor,
     media_type: &'static str,

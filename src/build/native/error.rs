@@ -72,6 +72,12 @@ pub enum Error {
         /// The file.
         path: String,
     },
+    /// A published image says something else of a package than its archive does.
+    #[error("what was published of package `{package}` is not what the package says of itself")]
+    Misdescribed {
+        /// File name of the package.
+        package: String,
+    },
     /// A wheel has a file that another package has with another content.
     #[error("`{path}` of package `{package}` is in package `{other}` as well, with another content")]
     Overlap {

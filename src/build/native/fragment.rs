@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufWriter;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -113,8 +114,13 @@ impl Fragment {
     /// What is known of the part, if it is in the cache.
     pub fn cached(&self, store: &Store) -> Option<Part> {
         let part: Part = store.get(KIND, &self.key)?;
-        let size = fs_err::metadata(store.path(KIND, &self.key)).ok()?.len();
+        let size = fs_err::metadata(self.place(store)).ok()?.len();
         (size == part.size).then_some(part)
+    }
+
+    /// Where the part is in the cache, or would be.
+    pub fn place(&self, store: &Store) -> PathBuf {
+        store.path(KIND, &self.key)
     }
 
     /// Makes the part and puts it into the cache.
@@ -166,7 +172,7 @@ impl Fragment {
         let target = self.environment.as_ref();
         let directories = installed.all_directories();
         let file = workshop.store.temporary()?;
-        let path = workshop.store.path(KIND, &self.key);
+        let path = self.place(&workshop.store);
         let buffered = HashingWriter::new(BufWriter::with_capacity(1 << 17, file));
         let encoder = target.compression.encoder(buffered).map_err(Error::write(&path))?;
         let mut sink = HashingWriter::new(encoder);

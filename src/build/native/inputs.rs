@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::store::FORMAT;
-use super::{Asked, AskedFor, Environment, Parent, Request};
+use super::{Asked, AskedFor, Environment, Parent, Request, Reuse};
 use crate::apt::{self, AptLock};
 use crate::build::base::{BaseImage, BaseLayer};
 use crate::build::debian::DebianRequest;
@@ -177,7 +177,7 @@ impl Inputs {
     /// What `request` is made of. Nothing where a channel's address has variables: not even their names get out with an
     /// image, and who has the image could not fill them in.
     pub fn of(request: &Request<'_>) -> Option<Self> {
-        // Every field by name. `cache_dir` and `jobs` decide no bytes, `sbom` none of the image's.
+        // Every field by name. `cache_dir`, `jobs` and `reuse` decide no bytes, `sbom` none of the image's.
         let Request {
             image,
             environments,
@@ -190,6 +190,7 @@ impl Inputs {
             cache_dir: _,
             jobs: _,
             sbom: _,
+            reuse: _,
         } = request;
         let locks = environments
             .iter()
@@ -275,6 +276,7 @@ impl Recorded {
             cache_dir,
             jobs,
             sbom: false,
+            reuse: Reuse::default(),
         }
     }
 }

@@ -5,14 +5,15 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
+use std::path::Path;
 
-use fs_err::File;
 use serde::{Deserialize, Serialize};
 
 use super::entries::OWNER;
 use super::error::Error;
-use super::fragment::{self, Fragment, Part};
+use super::fragment::Fragment;
 use super::plan::Group;
+use super::published::{Borrowed, Place};
 use super::store::{self, Store};
 use crate::oci::digest::HashingWriter;
 use crate::oci::tar::{END, Entry, Kind, TarWriter};
@@ -91,86 +92,85 @@ impl PackageLayer {
         layout.has(&made.digest, made.size).then_some(made)
     }
 
-    /// Writes the layer into `layout`, from parts that are in the cache.
+    /// Writes the layer into `layout`, from parts that are in the cache or `borrowed`. What was borrowed is not
+    /// remembered.
     ///
     /// # Errors
     /// When a part is missing or damaged, or the layout cannot be written.
-    pub fn write(&self, store: &Store, layout: &Layout) -> Result<Made, Error> {
-        let parts = self.parts(store)?;
+    pub fn write(&self, store: &Store, borrowed: &Borrowed, layout: &Layout) -> Result<Made, Error> {
+        let parts = self.parts(store, borrowed)?;
         let target = &self.fragments[0].environment;
-        let needed: BTreeSet<String> = parts.iter().flat_map(|part| part.directories.iter().cloned()).collect();
+        let needed: BTreeSet<String> = parts.iter().flat_map(|place| place.part.directories.iter().cloned()).collect();
         let mtime = self.fragments.iter().map(|fragment| fragment.planned.timestamp).max().unwrap_or_default();
         let head = directories(&target.prefix, &needed, mtime);
         let mut blob = layout.writer()?;
         let failed = Error::write(layout.path());
         let mut write = |bytes: &[u8]| blob.write_all(bytes);
         write(&compressed(&head, target.compression)).map_err(failed)?;
-        for (fragment, part) in self.fragments.iter().zip(&parts) {
-            copy(fragment, part, store, &mut write, layout)?;
+        for place in &parts {
+            copy(place, &mut write, layout)?;
         }
         write(&compressed(&END, target.compression)).map_err(Error::write(layout.path()))?;
         let (digest, size) = blob.commit()?;
-        let unpacked = parts.iter().map(|part| part.unpacked_size).sum::<u64>() + (head.len() + END.len()) as u64;
-        let diff_id = self.diff_id(store, &parts, &head)?;
-        let made = Made { digest, diff_id, size, unpacked_size: unpacked };
+        let (diff_id, unpacked_size) = self.unpacked(store, &parts, &head)?;
+        let made = Made { digest, diff_id, size, unpacked_size };
+        if parts.iter().any(|place| place.is_borrowed) {
+            return Ok(made);
+        }
         store.put(KIND, &self.key, &made)?;
         let group: Group = self.fragments.iter().map(|fragment| fragment.package.sha256.clone()).collect();
         store.put(SIZE, &size_key(&target.prefix, target.compression, &group), &size)?;
         Ok(made)
     }
 
-    fn parts(&self, store: &Store) -> Result<Vec<Part>, Error> {
-        let part = |fragment: &Fragment| fragment.cached(store).ok_or_else(|| damaged(fragment, store));
-        self.fragments.iter().map(part).collect()
+    fn parts(&self, store: &Store, borrowed: &Borrowed) -> Result<Vec<Place>, Error> {
+        let place = |fragment: &Fragment| borrowed.find(store, fragment).ok_or_else(|| damaged(&fragment.place(store)));
+        self.fragments.iter().map(place).collect()
     }
 
-    /// The digest of the uncompressed layer: known for a single part, otherwise once hashed and then remembered.
-    fn diff_id(&self, store: &Store, parts: &[Part], head: &[u8]) -> Result<Digest, Error> {
-        if let Some(made) = store.get::<Made>(KIND, &self.key) {
-            return Ok(made.diff_id);
-        }
-        if let [only] = parts {
-            return Ok(only.diff_id);
+    /// The digest of the uncompressed layer, and its bytes: known for a single part that was made here, otherwise once
+    /// hashed and then remembered.
+    fn unpacked(&self, store: &Store, parts: &[Place], head: &[u8]) -> Result<(Digest, u64), Error> {
+        if parts.iter().all(|place| !place.is_borrowed) {
+            let around = (head.len() + END.len()) as u64;
+            let size = parts.iter().map(|place| place.part.unpacked_size).sum::<u64>() + around;
+            match (store.get::<Made>(KIND, &self.key), parts) {
+                (Some(made), _) => return Ok((made.diff_id, size)),
+                (None, [only]) => return Ok((only.part.diff_id, size)),
+                (None, _) => {}
+            }
         }
         let mut hasher = HashingWriter::new(io::sink());
         hasher.write_all(head).expect("a sink takes everything");
-        for fragment in &self.fragments {
-            let path = store.path(fragment::KIND, &fragment.key);
-            let file = File::open(&path).map_err(Error::read(&path))?;
-            let mut decoder = fragment.environment.compression.decoder(file).map_err(Error::read(&path))?;
-            io::copy(&mut decoder, &mut hasher).map_err(Error::read(&path))?;
+        for place in parts {
+            let decoder = self.fragments[0].environment.compression.decoder(place.open()?);
+            io::copy(&mut decoder.map_err(Error::read(&place.path))?, &mut hasher).map_err(Error::read(&place.path))?;
         }
         hasher.write_all(&END).expect("a sink takes everything");
-        Ok(hasher.finish().1)
+        let (_, diff_id, size) = hasher.finish();
+        Ok((diff_id, size))
     }
 }
 
-/// Copies a part into a layer, checking that it is what was put into the cache.
-fn copy(
-    fragment: &Fragment,
-    part: &Part,
-    store: &Store,
-    write: &mut impl FnMut(&[u8]) -> io::Result<()>,
-    layout: &Layout,
-) -> Result<(), Error> {
-    let path = store.path(fragment::KIND, &fragment.key);
-    let mut file = File::open(&path).map_err(Error::read(&path))?;
+/// Copies a part into a layer, checking that it is what it was when it was made.
+fn copy(place: &Place, write: &mut impl FnMut(&[u8]) -> io::Result<()>, layout: &Layout) -> Result<(), Error> {
+    let mut content = place.open()?;
     let mut hasher = HashingWriter::new(io::sink());
     let mut buffer = vec![0; 1 << 17];
     loop {
-        let n = file.read(&mut buffer).map_err(Error::read(&path))?;
+        let n = content.read(&mut buffer).map_err(Error::read(&place.path))?;
         if n == 0 {
             break;
         }
         hasher.write_all(&buffer[..n]).expect("a sink takes everything");
         write(&buffer[..n]).map_err(Error::write(layout.path()))?;
     }
-    if hasher.finish().1 == part.digest { Ok(()) } else { Err(damaged(fragment, store)) }
+    if hasher.finish().1 == place.part.digest { Ok(()) } else { Err(damaged(&place.path)) }
 }
 
 /// An error for a part that is not what it was. It is removed, so that the next run makes it anew.
-fn damaged(fragment: &Fragment, store: &Store) -> Error {
-    let path = store.path(fragment::KIND, &fragment.key);
-    let _ = fs_err::remove_file(&path);
-    Error::Read { path, source: io::Error::new(io::ErrorKind::InvalidData, "the cached file was damaged; run again") }
+fn damaged(path: &Path) -> Error {
+    let _ = fs_err::remove_file(path);
+    let source = io::Error::new(io::ErrorKind::InvalidData, "the cached file was damaged; run again");
+    Error::Read { path: path.to_owned(), source }
 }

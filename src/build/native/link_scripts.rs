@@ -10,6 +10,10 @@ use super::archive::{Archive, Section, What};
 use super::effects::{self, Effect};
 use super::error::Error;
 use super::package::{Info, read_all};
+use super::paths::PrefixPath;
+
+/// The texts of a package's link scripts, by their paths; nothing where one is too long or no text.
+pub type Scripts = BTreeMap<PrefixPath, Option<String>>;
 
 /// The largest script that is looked into, in bytes.
 const MAX_SCRIPT: u64 = 1 << 20;
@@ -26,24 +30,23 @@ const KNOWN: [(&str, &str); 2] = [
 /// `pre-unlink` scripts run when a package is removed, which never happens to one in an image.
 ///
 /// # Errors
-/// [`Error::LinkScript`], and for damaged archives.
+/// [`Error::LinkScript`].
 pub fn check<'a>(
-    packages: impl IntoIterator<Item = (&'a Archive, &'a Info)>,
+    packages: impl IntoIterator<Item = (&'a Info, &'a Scripts)>,
     skip: &[String],
 ) -> Result<BTreeMap<String, Vec<Effect>>, Error> {
     let mut found = Vec::new();
     let mut effects: BTreeMap<String, Vec<Effect>> = BTreeMap::new();
-    for (archive, info) in packages {
+    for (info, scripts) in packages {
         let name = info.index.name.as_normalized();
         if skip.iter().any(|skipped| skipped == name) || KNOWN.iter().any(|(known, _)| *known == name) {
             continue;
         }
-        let wanted = ["pre-link", "post-link"].map(|when| format!("bin/.{name}-{when}.sh"));
-        for script in info.paths.iter().filter(|listed| wanted.iter().any(|path| path == listed.path.as_str())) {
-            let text = read(archive, script.path.as_str())?;
-            match text.as_deref().and_then(|text| effect(info, text)) {
+        for script in scripts_of(info) {
+            let text = scripts.get(script).and_then(Option::as_deref);
+            match text.and_then(|text| effect(info, text)) {
                 Some(made) => effects.entry(name.to_owned()).or_default().extend(made),
-                None => found.push((name.to_owned(), script.path.to_string())),
+                None => found.push((name.to_owned(), script.to_string())),
             }
         }
     }
@@ -54,24 +57,36 @@ pub fn check<'a>(
     Err(Error::LinkScript { package, script, others })
 }
 
-/// What is to be made for a script; `None` if it might matter in a way that is not known.
-fn effect(info: &Info, script: &str) -> Option<Vec<Effect>> {
-    if is_harmless(script) { Some(Vec::new()) } else { effects::known(info, script) }
-}
-
-/// The text of a script, if it is one.
-fn read(archive: &Archive, script: &str) -> Result<Option<String>, Error> {
-    let mut text = None;
+/// The link scripts of a package.
+///
+/// # Errors
+/// When the archive is damaged.
+pub fn read(archive: &Archive, info: &Info) -> Result<Scripts, Error> {
+    let mut scripts: Scripts = scripts_of(info).map(|path| (path.clone(), None)).collect();
+    if scripts.is_empty() {
+        return Ok(scripts);
+    }
     archive.walk(Section::Content, &mut |member| {
         if let What::File(size @ ..=MAX_SCRIPT, data) = member.what
-            && member.path.as_str() == script
+            && let Some(text) = scripts.get_mut(&member.path)
         {
-            let content = read_all(archive, &member.path, size, data)?;
-            text = String::from_utf8(content).ok();
+            *text = String::from_utf8(read_all(archive, &member.path, size, data)?).ok();
         }
         Ok(())
     })?;
-    Ok(text)
+    Ok(scripts)
+}
+
+/// The paths of the scripts that would run when the package `info` is installed.
+fn scripts_of(info: &Info) -> impl Iterator<Item = &PrefixPath> {
+    let name = info.index.name.as_normalized();
+    let wanted = ["pre-link", "post-link"].map(|when| format!("bin/.{name}-{when}.sh"));
+    info.paths.iter().map(|listed| &listed.path).filter(move |path| wanted.iter().any(|it| it == path.as_str()))
+}
+
+/// What is to be made for a script; `None` if it might matter in a way that is not known.
+fn effect(info: &Info, script: &str) -> Option<Vec<Effect>> {
+    if is_harmless(script) { Some(Vec::new()) } else { effects::known(info, script) }
 }
 
 /// Whether `script` does nothing but talk: `exit`, `true`, shell options, and `echo` to the terminal or to conda's

@@ -20,6 +20,7 @@ mod attach;
 mod bases;
 mod candidates;
 mod debian;
+mod described;
 mod effects;
 mod engine;
 mod entries;
@@ -31,7 +32,10 @@ pub mod inputs;
 mod install;
 mod interpreter;
 mod layer;
+mod leaving;
 mod link_scripts;
+mod looked;
+mod making;
 mod overlap;
 mod overview;
 mod package;
@@ -39,7 +43,9 @@ mod packing;
 mod paths;
 mod pinned;
 pub mod plan;
+mod planning;
 mod prefix;
+pub mod published;
 mod pyc;
 mod python;
 mod record;
@@ -58,6 +64,7 @@ pub use error::{Error, HostSubdir};
 pub use overview::{Named, Overview, PlannedLayer, Seen};
 pub use paths::PathFault;
 pub use plan::Group;
+use published::Published;
 
 use super::Built;
 use super::base::BaseImage;
@@ -96,6 +103,20 @@ pub struct Request<'a> {
     pub jobs: usize,
     /// Whether SBOMs and provenance are put beside the images.
     pub sbom: bool,
+    /// What it has to do with images in registries.
+    pub reuse: Reuse<'a>,
+}
+
+/// What a build takes from images that were published, and leaves for those that will be built on another machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reuse<'a> {
+    /// Images to take from.
+    pub from: Option<&'a Published<'a>>,
+    /// Whether layers that they have are left where they are: the layout lacks them, and only a registry can be filled
+    /// from it.
+    pub remote: bool,
+    /// Whether a record for later builds is put beside the image.
+    pub record: bool,
 }
 
 /// A prefix and what is in it.
@@ -169,5 +190,12 @@ pub async fn build(
     layout: &Path,
     progress: &dyn Progress,
 ) -> Result<Built, Error> {
-    engine::Engine::open(request, client, layout, progress)?.build().await
+    let from = request.reuse.from;
+    match engine::Engine::open(request, from, client, layout, progress)?.build().await {
+        Err(error @ Error::Misdescribed { .. }) => {
+            progress.warning(&format!("nothing is taken from published images: {error}"));
+            engine::Engine::open(request, None, client, layout, progress)?.build().await
+        }
+        built => built,
+    }
 }

@@ -1,5 +1,6 @@
 //! The packages of a lock, conda's and pip's, with the digest and the place on disk that the engine goes by.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rattler_conda_types::Subdir;
@@ -97,7 +98,7 @@ async fn pin_one(locked: &LockedPackage, client: &Client) -> Result<Pinned, Erro
     Ok(Pinned { locked: locked.clone(), sha256, path })
 }
 
-/// Fetches those of `packages` that are not on disk yet.
+/// Fetches those of `packages` that are not on disk yet, and returns how many they were.
 ///
 /// # Errors
 /// [`Error::Packages`].
@@ -105,11 +106,15 @@ pub async fn fetch(
     packages: impl IntoIterator<Item = &Pinned>,
     client: &Client,
     progress: &dyn Progress,
-) -> Result<(), Error> {
-    let missing: Vec<_> =
-        packages.into_iter().filter(|package| !client.has(&package.path)).map(|p| &p.locked).collect();
+) -> Result<usize, Error> {
+    let missing: BTreeMap<_, _> = packages
+        .into_iter()
+        .filter(|package| !client.has(&package.path))
+        .map(|package| (&package.sha256, &package.locked))
+        .collect();
+    let missing: Vec<_> = missing.into_values().collect();
     if !missing.is_empty() {
         client.packages(&missing, progress).await.map_err(|error| Error::Packages(Box::new(error)))?;
     }
-    Ok(())
+    Ok(missing.len())
 }

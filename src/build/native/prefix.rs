@@ -14,9 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use super::archive::Archive;
 use super::asked::Asked;
+use super::candidates::Facts;
 use super::effects::Effect;
 use super::error::Error;
 use super::install::{Installed, Origin};
+use super::link_scripts::{self, Scripts};
 use super::overlap;
 use super::package::Info;
 use super::paths::PrefixPath;
@@ -63,7 +65,7 @@ pub struct PlannedPackage {
 #[derive(Debug)]
 pub enum Inspected {
     /// One of conda's.
-    Conda(Archive, Box<Info>),
+    Conda(Archive, Box<Info>, Scripts),
     /// One of pip's.
     Wheel(Box<Wheel>),
 }
@@ -72,21 +74,29 @@ impl Inspected {
     /// File name of the package.
     pub fn file_name(&self) -> &str {
         match self {
-            Self::Conda(archive, _) => &archive.name,
+            Self::Conda(archive, ..) => &archive.name,
             Self::Wheel(wheel) => &wheel.name,
+        }
+    }
+
+    /// What a plan of layers has to know of it.
+    pub fn facts(&self) -> Facts {
+        match self {
+            Self::Conda(archive, info, _) => Facts { size: archive.size(), built: info.timestamp },
+            Self::Wheel(wheel) => Facts { size: wheel.size, built: wheel.timestamp },
         }
     }
 
     fn conda(&self) -> Option<(&Archive, &Info)> {
         match self {
-            Self::Conda(archive, info) => Some((archive, info)),
+            Self::Conda(archive, info, _) => Some((archive, info)),
             Self::Wheel(_) => None,
         }
     }
 
     fn installed(&self, python: Option<&Python>, prefix: &str) -> Result<Installed, Error> {
         match self {
-            Self::Conda(archive, info) => Installed::of(info, archive, python, prefix),
+            Self::Conda(archive, info, _) => Installed::of(info, archive, python, prefix),
             // Whatever a wheel was asked for, the files that say so are its own.
             Self::Wheel(wheel) => wheel.installed(Asked::ByUrl, python, prefix),
         }
@@ -96,7 +106,7 @@ impl Inspected {
     pub fn digest_of(&self, origin: &Origin) -> Option<Digest> {
         match (self, origin) {
             (Self::Wheel(wheel), _) => wheel.digest_of(origin),
-            (Self::Conda(_, info), Origin::Member(index)) => {
+            (Self::Conda(_, info, _), Origin::Member(index)) => {
                 let entry = &info.paths[*index].entry;
                 let is_unchanged = entry.path_type == PathType::HardLink && entry.prefix_placeholder.is_none();
                 entry.sha256.filter(|_| is_unchanged).map(|hash| Digest::from_bytes(hash.into()))
@@ -108,12 +118,10 @@ impl Inspected {
     /// What the plan says of it, when `installed` is left of its files.
     fn planned(&self, name: &str, installed: &Installed, excluded: BTreeSet<PrefixPath>) -> PlannedPackage {
         let compiles = installed.needs_compiler();
-        let (for_python, size, timestamp) = match self {
-            Self::Conda(archive, info) => (compiles || info.index.noarch.is_python(), archive.size(), info.timestamp),
-            Self::Wheel(wheel) => (true, wheel.size, wheel.timestamp),
-        };
+        let Facts { size, built: timestamp } = self.facts();
+        let for_python = self.conda().is_none_or(|(_, info)| compiles || info.index.noarch.is_python());
         let (license, depends) = match self {
-            Self::Conda(_, info) => {
+            Self::Conda(_, info, _) => {
                 let depends = info.index.depends.iter().map(|text| requirement_name(text)).collect();
                 (info.index.license.clone(), depends)
             }
@@ -136,7 +144,8 @@ pub fn inspect(package: &Pinned) -> Result<(String, Inspected), Error> {
     let archive = package.archive()?;
     let info = Info::read(&archive)?;
     check_identity(package, &info, &archive)?;
-    Ok((name, Inspected::Conda(archive, Box::new(info))))
+    let scripts = link_scripts::read(&archive, &info)?;
+    Ok((name, Inspected::Conda(archive, Box::new(info), scripts)))
 }
 
 /// What `info` says must be what the lock says: everything is named after it.
@@ -165,8 +174,11 @@ impl PrefixPlan {
         strip: &Strip,
     ) -> Result<Self, Error> {
         let (names, packages): (Vec<_>, Vec<_>) = packages.iter().map(|(name, package)| (name, package)).unzip();
-        let conda = packages.iter().filter_map(|package| package.conda());
-        let effects = super::link_scripts::check(conda, skip_link_scripts)?;
+        let conda = packages.iter().filter_map(|package| match package {
+            Inspected::Conda(_, info, scripts) => Some((info.as_ref(), scripts)),
+            Inspected::Wheel(_) => None,
+        });
+        let effects = link_scripts::check(conda, skip_link_scripts)?;
         let mut indices = packages.iter().filter_map(|package| package.conda()).map(|(_, info)| &info.index);
         let python = indices.find(|index| index.name.as_normalized() == "python").and_then(Python::of);
         let installed = packages.iter().map(|package| package.installed(python.as_ref(), prefix));

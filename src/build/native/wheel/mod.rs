@@ -4,6 +4,7 @@
 //! paths that climb, links, devices, entries that are there twice, or not listed, or more than plausible are refused by
 //! name. `layout` says where the files go, `packing` writes them.
 
+mod described;
 mod entry_points;
 mod layout;
 mod packing;
@@ -24,6 +25,7 @@ use super::error::Error;
 use super::paths::{PathFault, PrefixPath};
 use super::pinned::Pinned;
 use crate::supply::Component;
+pub use described::DescribedWheel;
 pub use packing::WheelPacking;
 use record::Listed;
 

@@ -50,6 +50,11 @@ impl Listed {
         Some(Self { algorithm, hash })
     }
 
+    /// An entry with this SHA-256.
+    pub fn of(digest: &Digest) -> Self {
+        Self { algorithm: Algorithm::Sha256, hash: digest.bytes().to_vec() }
+    }
+
     /// The SHA-256, if that is what is listed.
     pub fn sha256(&self) -> Option<Digest> {
         let bytes = <[u8; 32]>::try_from(self.hash.as_slice()).ok()?;
