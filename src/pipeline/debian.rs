@@ -82,11 +82,7 @@ impl Session<'_> {
         existing: Option<&AptLock>,
         choice: &LockChoice,
     ) -> Result<AptLock, Error> {
-        let min_age = image.relocking.min_age.map(|age| crate::project::Cutoff::of_age(age, self.settings.now));
-        let latest = match choice.cutoff.or(min_age) {
-            Some(cutoff) => Snapshot::at(cutoff.time()),
-            None => Snapshot::before(self.settings.now),
-        };
+        let latest = self.latest_snapshot(image, choice.cutoff);
         let set = image.debian.snapshot.clone();
         let first =
             set.clone().or_else(|| existing.map(|lock| lock.snapshot.clone())).unwrap_or_else(|| latest.clone());
@@ -122,7 +118,7 @@ impl Session<'_> {
                 base_digest: base.manifest_digest,
                 snapshot,
                 preferred: &preferred,
-                gpgv: self.settings.gpgv.clone(),
+                trust: &self.trust(),
             };
             platforms.insert(*platform, apt::lock(&request, &client).await?);
         }
@@ -134,7 +130,7 @@ impl Session<'_> {
         let pins = Pins::load(&self.project.root)?;
         Ok(image.platforms.iter().all(|platform| {
             let source = image.base.as_ref().and_then(|base| base.for_platform(*platform));
-            let pin = source.and_then(|source| pins.get(&source.to_string())?.platforms.get(platform));
+            let pin = source.and_then(|source| pins.get(&pins.kept(source).to_string())?.platforms.get(platform));
             pin.is_some() && pin == lock.platforms.get(platform).map(|lock| &lock.base)
         }))
     }
