@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
 #[path = "apt/bootstrap.rs"]
 mod bootstrap;
+mod common;
 #[path = "apt/debian.rs"]
 mod debian;
 #[path = "apt/hostile.rs"]

@@ -89,9 +89,14 @@ mod tests {
                  SHA256: {sha256}\n{more}\n"
             )
         };
-        let text =
-            [package("a", "1", "Provides: v, w (= 2)\n"), package("b", "1", ""), package("a", "2", "Provides: v\n"),
-            package("e", "1", "Essential: yes\n"), package("r", "1", "Priority: required\n"), package("n", "1", "Essential: no\n")];
+        let text = [
+            package("a", "1", "Provides: v, w (= 2)\n"),
+            package("b", "1", ""),
+            package("a", "2", "Provides: v\n"),
+            package("e", "1", "Essential: yes\n"),
+            package("r", "1", "Priority: required\n"),
+            package("n", "1", "Essential: no\n"),
+        ];
         let index = Index::new(text.concat(), "https://archive.example/".parse().unwrap());
         let versions: Vec<_> = index.packages("a").unwrap().iter().map(|one| one.version.to_string()).collect();
         assert_eq!(versions, ["1", "2"]);

@@ -28,8 +28,8 @@ pub mod version;
 
 use std::collections::BTreeMap;
 
-use archive::{Reader, Suite, suites};
 pub use archive::Trust;
+use archive::{Reader, Suite, suites};
 use index::Index;
 use package::Package;
 use relation::{Operator, Relation};
@@ -39,8 +39,8 @@ use crate::channel::Client;
 use crate::oci::{Digest, Platform};
 use crate::project::{AptRequest, Snapshot};
 
-pub use bootstrap::{BootstrapRequest, bootstrap};
 pub use base::{BaseSystem, STATUS, installed_digest};
+pub use bootstrap::{BootstrapRequest, bootstrap};
 pub use error::{Error, Reason};
 pub use fetch::fetch;
 pub use lockfile::{AptLock, FILE, LockedDeb, PlatformLock};

@@ -171,7 +171,7 @@ impl Pins {
 
     /// Records which packages of the archive of `snapshot` the base that is written as `reference` is made of. Those of
     /// other platforms stay only if they are of the same archive.
-    pub fn lock(&mut self, reference: &str, snapshot: &Snapshot, platform: Platform, packages: Vec<LockedDeb>) {
+    pub fn lock(&mut self, reference: &str, snapshot: &Snapshot, platform: Platform, packages: &[LockedDeb]) {
         let digest = packages::source_digest(reference, snapshot);
         let debian = DebianPin { snapshot: snapshot.clone(), packages: BTreeMap::new() };
         let fresh = Pin { digest, platforms: BTreeMap::new(), debian: Some(debian) };
@@ -179,7 +179,7 @@ impl Pins {
         if pin.digest != digest || pin.debian.is_none() {
             *pin = fresh;
         }
-        pin.debian.iter_mut().for_each(|debian| drop(debian.packages.insert(platform, packages.clone())));
+        pin.debian.iter_mut().for_each(|debian| drop(debian.packages.insert(platform, packages.to_vec())));
     }
 
     /// Writes the file, unless it says the same already; returns it if it was written.

@@ -101,7 +101,7 @@ impl Session<'_> {
         let trust = self.trust();
         let request = BootstrapRequest { release, platform, snapshot: &snapshot, trust: &trust };
         let packages = apt::bootstrap(&request, &self.channels(image)?).await?;
-        pins.lock(&name, &snapshot, platform, packages.clone());
+        pins.lock(&name, &snapshot, platform, &packages);
         Ok((snapshot, packages))
     }
 

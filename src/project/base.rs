@@ -190,7 +190,8 @@ mod tests {
 
     #[test]
     fn bases_round_trip() {
-        for text in ["debian:bookworm", "docker.io/library/debian:bookworm-slim", "oci:../base", "rootfs:/srv/base.tar"] {
+        for text in ["debian:bookworm", "docker.io/library/debian:bookworm-slim", "oci:../base", "rootfs:/srv/base.tar"]
+        {
             assert_eq!(BaseReference::parse(text).unwrap().to_string(), text);
         }
         assert_eq!(BaseReference::parse("debian:12").unwrap().to_string(), "docker.io/library/debian:12");

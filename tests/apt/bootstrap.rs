@@ -191,7 +191,8 @@ fn an_archive_that_cannot_be_believed_or_has_no_system_is_refused() {
 #[test]
 fn what_was_pinned_as_docker_hubs_image_stays() {
     let Some(debian) = project("debian:bookworm", &essential()) else { return };
-    let pin = format!("version: 1\nbases:\n  docker.io/library/debian:bookworm:\n    digest: sha256:{}\n", "0".repeat(64));
+    let pin =
+        format!("version: 1\nbases:\n  docker.io/library/debian:bookworm:\n    digest: sha256:{}\n", "0".repeat(64));
     debian.sandbox.write("project/base-lock.yml", pin.as_bytes());
     debian.ok(&["lock"]);
     debian.run(&["build", "--offline"]).fails(3, &["`docker.io/library/debian:bookworm`", "not in the cache"]);

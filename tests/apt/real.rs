@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use esker::oci::entries::{Entries, EntryKind};
 use esker::oci::Platform;
+use esker::oci::entries::{Entries, EntryKind};
 use serde_json::Value;
 
 use crate::common::skipped;
@@ -87,7 +87,10 @@ fn debian() -> Option<(Debian, PathBuf)> {
             }
             let control = String::from_utf8(output.stdout).unwrap();
             let sha256 = &name[..64];
-            packages.push_str(&format!("{}\nFilename: pool/{name}\nSize: {size}\nSHA256: {sha256}\n\n", control.trim_end()));
+            packages.push_str(&format!(
+                "{}\nFilename: pool/{name}\nSize: {size}\nSHA256: {sha256}\n\n",
+                control.trim_end()
+            ));
         }
         lists.push((architecture, packages));
     }
@@ -184,11 +187,17 @@ fn works(debian: &Debian) {
     for (script, expected) in [
         ("dpkg -l | grep -c ^ii", "88\n"),
         ("dpkg --audit && dpkg -V && apt-get check -qq && echo clean", "clean\n"),
-        ("perl -e 'print 6 * 7' && awk 'BEGIN { print 42 }' && which awk pager", "4242\n/usr/bin/awk\n/usr/bin/pager\n"),
+        (
+            "perl -e 'print 6 * 7' && awk 'BEGIN { print 42 }' && which awk pager",
+            "4242\n/usr/bin/awk\n/usr/bin/pager\n",
+        ),
         ("useradd -m bob && echo bob:secret | chpasswd && su bob -c 'id -un' && groups bob", "bob\nbob : bob\n"),
         ("passwd -S root | cut -d ' ' -f 1-3", "root L never\n"),
         ("ldd /bin/bash | grep -c 'not found'", "0\n"),
-        ("cp /etc/shells /tmp && update-shells && cmp /etc/shells /tmp/shells && tail -1 /etc/shells", "/usr/bin/dash\n"),
+        (
+            "cp /etc/shells /tmp && update-shells && cmp /etc/shells /tmp/shells && tail -1 /etc/shells",
+            "/usr/bin/dash\n",
+        ),
         ("cp -r /etc/pam.d /tmp && pam-auth-update --package && diff -r /etc/pam.d /tmp/pam.d && echo same", "same\n"),
         ("update-alternatives --query awk | grep ^Value", "Value: /usr/bin/mawk\n"),
         ("dpkg-divert --truename /bin/sh && cat /etc/timezone && date -d @0 +%Z", "/bin/sh.distrib\nEtc/UTC\nUTC\n"),

@@ -64,17 +64,13 @@ fn record(request: &BaseRequest<'_>, bootstrap: &Bootstrap) -> String {
     format!("debian-{}.json", Digest::of(&canonical_json(&key)).hex())
 }
 
-async fn write(
-    request: &BaseRequest<'_>,
-    bootstrap: Bootstrap,
-    archives: Vec<PathBuf>,
-    store: Layout,
-) -> Result<Made> {
+async fn write(request: &BaseRequest<'_>, bootstrap: Bootstrap, archives: Vec<PathBuf>, store: Layout) -> Result<Made> {
     let base = request.name();
     let (compression, cache) = (request.compression, request.cache_dir.to_owned());
     let work = move || {
         let run = Run::begin(&cache).map_err(|error| Error::Busy { base: base.clone(), source: error })?;
-        let written = bootstrap.install(archives, run.folder()).and_then(|installed| installed.write(&store, compression));
+        let written =
+            bootstrap.install(archives, run.folder()).and_then(|installed| installed.write(&store, compression));
         written.map_err(|error| Error::Packages { base, source: Box::new(error) })
     };
     let interrupted = |_| Error::Interrupted { base: request.name() };

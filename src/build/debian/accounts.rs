@@ -149,7 +149,8 @@ mod tests {
     #[test]
     fn accounts_are_made_where_there_are_none() {
         let mut tree = tree(&["etc/"]);
-        let masters = ["root:*:0:0:root:/root:/bin/bash\nbin:*:2:2:bin:/bin:/usr/sbin/nologin\n", "root:*:0:\nmail:*:8:\n"];
+        let masters =
+            ["root:*:0:0:root:/root:/bin/bash\nbin:*:2:2:bin:/bin:/usr/sbin/nologin\n", "root:*:0:\nmail:*:8:\n"];
         for ((_, master), text) in MASTERS.iter().zip(masters) {
             tree.write(master, text.as_bytes(), 0o644, 1).unwrap();
         }

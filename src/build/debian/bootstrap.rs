@@ -124,9 +124,8 @@ Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 
 /// Makes `/usr` one with the folders that were beside it once; returns what was made.
 fn merged(tree: &mut Tree, platform: Platform) -> Vec<&'static str> {
-    let node = |content: Content, mode| {
-        Node { content, mode, uid: 0, gid: 0, mtime: 0, owner: Owner::Nobody, added: true }
-    };
+    let node =
+        |content: Content, mode| Node { content, mode, uid: 0, gid: 0, mtime: 0, owner: Owner::Nobody, added: true };
     let has_lib64 = matches!(platform, Platform::LinuxAmd64 | Platform::LinuxPpc64le);
     let mut made = vec!["usr"];
     for (link, folder) in MERGED.into_iter().filter(|pair| *pair != LIB64 || has_lib64) {

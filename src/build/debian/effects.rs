@@ -9,9 +9,9 @@ use super::accounts::Accounts;
 use super::alternatives::{self, Alternative};
 use super::certificates;
 use super::error::Error;
-use super::{pam, shells};
 use super::sysusers;
 use super::tree::{Content, Node, Owner, Tree};
+use super::{pam, shells};
 
 /// One thing that a script does.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,8 +20,8 @@ mod conditions;
 mod database;
 mod deb;
 mod effects;
-mod essential;
 mod error;
+mod essential;
 mod excludes;
 mod layer;
 mod package;
@@ -99,6 +99,9 @@ fn is_wanted(path: &str) -> bool {
         || database::list_of(path).is_some()
 }
 
+/// What finds out what the scripts of packages do to a tree.
+type Effects<'a> = dyn Fn(&[Package], &Tree) -> Result<Vec<Effect>, Error> + 'a;
+
 /// What packages are installed on: a file system, and what its files say.
 struct Ground {
     tree: Tree,
@@ -152,11 +155,7 @@ impl Installation {
 
 impl Ground {
     /// Unpacks `debs`, and carries out what `effects` finds that they do.
-    fn install(
-        self,
-        debs: &[(LockedDeb, PathBuf)],
-        effects: &dyn Fn(&[Package], &Tree) -> Result<Vec<Effect>, Error>,
-    ) -> Result<Installed, Error> {
+    fn install(self, debs: &[(LockedDeb, PathBuf)], effects: &Effects<'_>) -> Result<Installed, Error> {
         let Self { mut tree, files, installed, made } = self;
         let mut accounts = Accounts::read(&files);
         let excludes = Excludes::read(&files);

@@ -148,7 +148,8 @@ mod tests {
         \t[success=end default=ignore]\tpam_unix.so nullok try_first_pass\nAuth-Initial:\n\
         \t[success=end default=ignore]\tpam_unix.so nullok\nSession-Type: Additional\nSession:\n\trequired\tpam_unix.so\n";
     const CAP: &str = "Name: Caps\nDefault: yes\nPriority: 0\nAuth-Type: Additional\nAuth:\n\toptional\tpam_cap.so\n";
-    const HOME: &str = "Name: Home\nDefault: no\nPriority: 0\nSession-Type: Additional\nSession:\n\toptional\tpam_x.so\n";
+    const HOME: &str =
+        "Name: Home\nDefault: no\nPriority: 0\nSession-Type: Additional\nSession:\n\toptional\tpam_x.so\n";
     const OTHER: &str = "Name: Other\nDefault: yes\nPriority: 128\nAuth-Type: Primary\nAuth:\n\
         \t[success=end default=ignore]\tpam_o.so again\nAuth-Initial:\n\t[success=end]\tpam_o.so\n\
         Session-Interactive-Only: yes\nSession-Type: Additional\nSession:\n\toptional\tpam_o.so\n";

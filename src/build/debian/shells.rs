@@ -60,9 +60,6 @@ mod tests {
         let text = |tree: &mut Tree, path| String::from_utf8(tree.added_bytes(path).unwrap().unwrap()).unwrap();
         let shells = "/bin/sh\n/usr/bin/sh\n/usr/bin/bash\n/bin/dash\n/usr/bin/dash\n";
         assert_eq!(text(&mut tree, STATE), shells);
-        assert_eq!(
-            text(&mut tree, FILE),
-            "# valid\n/bin/sh\n/usr/bin/sh\n/usr/bin/bash\n/bin/dash\n/usr/bin/dash\n"
-        );
+        assert_eq!(text(&mut tree, FILE), "# valid\n/bin/sh\n/usr/bin/sh\n/usr/bin/bash\n/bin/dash\n/usr/bin/dash\n");
     }
 }
