@@ -121,6 +121,14 @@ impl Session<'_> {
         Ok(if is_made { pins.save()? } else { None })
     }
 
+    /// The archives that the bases of `image` are made of, if they are made of packages.
+    pub(super) fn base_snapshots(&self, image: &ImageSpec) -> Result<Vec<Snapshot>, Error> {
+        let pins = Pins::load(&self.project.root)?;
+        let sources = image.platforms.iter().filter_map(|platform| image.base.as_ref()?.for_platform(*platform));
+        let made = sources.filter_map(|source| pins.get(&pins.kept(source).to_string())?.debian.as_ref());
+        Ok(made.map(|debian| debian.snapshot.clone()).collect())
+    }
+
     /// The archive that locks are made from today: of what is published now, or of what is old enough.
     pub(super) fn latest_snapshot(&self, image: &ImageSpec, cutoff: Option<Cutoff>) -> Snapshot {
         let min_age = image.relocking.min_age.map(|age| Cutoff::of_age(age, self.settings.now));

@@ -55,8 +55,7 @@ impl Session<'_> {
             let gone = if image.apt == AptPolicy::Install { AptLock::remove(&image.folder)? } else { None };
             return Ok((None, gone));
         }
-        let anew = choice.update_apt || choice.anew == Some(Some(RelockPolicy::Fresh));
-        let existing = AptLock::read(&image.folder)?.filter(|_| !anew);
+        let existing = AptLock::read(&image.folder)?.filter(|_| !is_anew(choice));
         let holds = existing.as_ref().filter(|lock| stale(image, &requests, lock).is_none());
         if let Some(lock) = holds
             && self.is_for_pinned_bases(image, lock)?
@@ -73,7 +72,7 @@ impl Session<'_> {
         Ok((Some(lock), written))
     }
 
-    /// From the archive of the date that is set, or that is locked; failing that, from today's.
+    /// From the archive of the date that is set, or that is locked, if only for the base; failing that, from today's.
     async fn resolve_apt(
         &self,
         image: &ImageSpec,
@@ -84,8 +83,10 @@ impl Session<'_> {
     ) -> Result<AptLock, Error> {
         let latest = self.latest_snapshot(image, choice.cutoff);
         let set = image.debian.snapshot.clone();
-        let first =
-            set.clone().or_else(|| existing.map(|lock| lock.snapshot.clone())).unwrap_or_else(|| latest.clone());
+        // A base of packages is of an archive, too, which has what fits it.
+        let of_bases = if is_anew(choice) || choice.cutoff.is_some() { vec![] } else { self.base_snapshots(image)? };
+        let known = existing.map(|lock| lock.snapshot.clone()).into_iter().chain(of_bases).max();
+        let first = set.clone().or(known).unwrap_or_else(|| latest.clone());
         match self.resolve_at(image, requests, bases, existing, &first).await {
             Err(Error::Debian(apt::Error::Unknown { .. } | apt::Error::Unsatisfiable { .. }))
                 if set.is_none() && first != latest =>
@@ -181,6 +182,11 @@ impl Session<'_> {
             None => Ok(AptLock::read(&image.folder)?),
         }
     }
+}
+
+/// Whether what is locked of Debian packages counts for nothing.
+fn is_anew(choice: &LockChoice) -> bool {
+    choice.update_apt || choice.anew == Some(Some(RelockPolicy::Fresh))
 }
 
 /// `lock` for `bases` that have the same packages as those it was made for; `None` if they have others.

@@ -11,7 +11,7 @@ use super::certificates;
 use super::error::Error;
 use super::sysusers;
 use super::tree::{Content, Node, Owner, Tree};
-use super::{pam, shells};
+use super::{libraries, pam, shells};
 
 /// One thing that a script does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub enum Effect {
     Shells,
     /// `pam-auth-update`
     Pam,
+    /// `ldconfig`
+    Libraries,
     /// `update-ca-certificates`
     Certificates,
 }
@@ -253,6 +255,7 @@ impl Applied<'_> {
             Effect::Accounts => self.accounts.make(tree)?,
             Effect::Shells => shells::update(tree, self.time)?,
             Effect::Pam => pam::update(tree, self.time)?,
+            Effect::Libraries => libraries::update(tree, self.time)?,
             Effect::Copy { path, from } => {
                 let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
                 if tree.get(path).is_none()

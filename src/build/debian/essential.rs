@@ -61,7 +61,7 @@ pub fn known(package: &str) -> Option<Vec<Effect>> {
         "debianutils" => vec![Effect::Shells, Effect::Alternative(which())],
         // It repairs what an earlier version did.
         "dpkg" => vec![],
-        "libc-bin" => vec![copy("etc/nsswitch.conf", "usr/share/libc-bin/nsswitch.conf")],
+        "libc-bin" => vec![copy("etc/nsswitch.conf", "usr/share/libc-bin/nsswitch.conf"), Effect::Libraries],
         // They restart services when they are upgraded.
         "libc6" | "libpam0g" => vec![],
         "libpam-modules" => {
@@ -79,7 +79,7 @@ pub fn known(package: &str) -> Option<Vec<Effect>> {
     })
 }
 
-/// Packages whose folders of libraries the loader looks into anyway.
+/// Packages whose folders of libraries are looked into when the system is made.
 pub fn has_loader(package: &str) -> bool {
     ["libc-bin", "libc6"].contains(&package)
 }

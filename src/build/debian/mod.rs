@@ -9,8 +9,8 @@
 //! (`/lib` leads to `/usr/lib`), and what another package has is not overwritten. What their maintainer scripts would do
 //! is found out by [`scripts`] and a table ([`effects`]); what is not known is refused by name.
 //!
-//! The layer is a function of the packages, the base and the settings. `ld.so.cache` is left as it is: the loader looks
-//! into its default folders for what the cache does not have.
+//! The layer is a function of the packages, the base and the settings. A base's `ld.so.cache` is left as it is: the loader
+//! looks into its default folders for what the cache does not have.
 
 mod accounts;
 mod alternatives;
@@ -24,6 +24,7 @@ mod error;
 mod essential;
 mod excludes;
 mod layer;
+mod libraries;
 mod package;
 mod pam;
 mod scripts;
