@@ -169,11 +169,11 @@ fn number(text: &mut &[u8]) -> u64 {
 /// The file's content.
 fn text(libraries: &[Library]) -> Vec<u8> {
     let all: BTreeSet<&str> = libraries.iter().flat_map(|library| [&*library.name, &*library.path]).collect();
-    // By their ends, the longer first: what another ends with follows it.
+    // By their ends, the last first and the longer before: what another ends with follows it.
     let mut all: Vec<&str> = all.into_iter().collect();
     all.sort_by(|a, b| {
         let pairs = a.bytes().rev().zip(b.bytes().rev()).find(|(a, b)| a != b);
-        pairs.map_or_else(|| b.len().cmp(&a.len()), |(a, b)| a.cmp(&b))
+        pairs.map_or_else(|| b.len().cmp(&a.len()), |(a, b)| b.cmp(&a))
     });
     let base = HEADER + libraries.len() * ENTRY;
     let (mut strings, mut offsets) = (Vec::new(), BTreeMap::new());
@@ -222,11 +222,11 @@ mod tests {
     fn names_are_parts_of_paths() {
         let text = text(&[library("libz.so.1"), library("libc.so.6")]);
         let end = HEADER + 2 * ENTRY;
-        assert_eq!(&text[end..], b"/lib/libz.so.1\0/lib/libc.so.6\0");
+        assert_eq!(&text[end..], b"/lib/libc.so.6\0/lib/libz.so.1\0");
         let at = |position: usize| word(&text, position).map(|offset| offset as usize).unwrap();
         assert_eq!((at(20), at(24), text[28]), (2, 30, 2));
-        assert_eq!((at(HEADER), at(HEADER + 4), at(HEADER + 8)), (0x0303, end + 5, end));
-        assert_eq!((at(HEADER + ENTRY + 4), at(HEADER + ENTRY + 8)), (end + 20, end + 15));
+        assert_eq!((at(HEADER), at(HEADER + 4), at(HEADER + 8)), (0x0303, end + 20, end + 15));
+        assert_eq!((at(HEADER + ENTRY + 4), at(HEADER + ENTRY + 8)), (end + 5, end));
     }
 
     #[test]
