@@ -4,6 +4,7 @@
 //! one stage for one image and leaves on disk what the next one reads, so that `esker lock`, `esker build` and
 //! `esker verify` one after another do what `esker make` does.
 
+mod bases;
 mod debian;
 mod layers;
 mod locking;
@@ -24,14 +25,14 @@ use crate::build::debian::DebianRequest;
 use crate::build::native::Reuse;
 use crate::build::native::published::CacheFrom;
 use crate::build::onto::Onto;
-use crate::build::pins::{self, Pins};
+use crate::build::pins;
 use crate::build::target::Target;
 use crate::build::{Built, native};
 use crate::cache::{self, Cache, Rule};
 use crate::lock::{self, Stale};
 use crate::oci::{self, Compression, Digest, InUse, Layout, Platform, canonical_json, layout};
 use crate::progress::Progress;
-use crate::project::{self, BaseReference, BaseSource, ImageSpec, Mirror, Project};
+use crate::project::{self, BaseReference, ImageSpec, Mirror, Project};
 use crate::registry::Pushed;
 use crate::settings::Settings;
 use crate::verify::{self, Report, RuntimeKind, Selection, Verification};
@@ -482,40 +483,6 @@ impl<'a> Session<'a> {
             }
         }
         Ok(images)
-    }
-
-    async fn bases(
-        &self,
-        image: &ImageSpec,
-        choice: &BuildChoice<'_>,
-        platforms: &[Platform],
-    ) -> Result<BTreeMap<Platform, BaseImage>, Error> {
-        // A base of the command line is for this once: only the project's own is pinned.
-        let chosen = choice.base.map(|base| BaseSource::Any(base.clone()));
-        let source = chosen.as_ref().or(image.base.as_ref());
-        let mut pins = Pins::load(&self.project.root)?;
-        let mut bases = BTreeMap::new();
-        for &platform in platforms {
-            let none = || Error::NoBase { image: image.name.clone(), platform };
-            let source = source.and_then(|source| source.for_platform(platform)).ok_or_else(none)?;
-            let pinned = pins.get(&source.to_string()).map(|pin| pin.digest);
-            let request = BaseRequest {
-                source,
-                platform,
-                project_root: &self.project.root,
-                cache_dir: &self.settings.cache_dir,
-                pinned: pinned.filter(|_| choice.base.is_none() && !choice.update_base),
-                compression: choice.compression,
-                offline: self.settings.offline,
-            };
-            let base = base::resolve(request, &self.registry, self.progress).await?;
-            if choice.base.is_none() {
-                pins.record(&base);
-            }
-            bases.insert(platform, base);
-        }
-        pins.save()?;
-        Ok(bases)
     }
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "apt/bootstrap.rs"]
+mod bootstrap;
 mod common;
 #[path = "apt/debian.rs"]
 mod debian;
@@ -9,6 +11,8 @@ mod debian;
 mod hostile;
 #[path = "apt/locking.rs"]
 mod locking;
+#[path = "apt/real.rs"]
+mod real;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -33,10 +37,19 @@ fn debian(debs: &[Deb]) -> Option<Debian> {
     Some(debian)
 }
 
+/// Paths of an image with their entries and contents.
+type Files = BTreeMap<String, (LayerEntry, Vec<u8>)>;
+
 /// Every path of the image with its entry and content.
-fn files(layout: &Path) -> BTreeMap<String, (LayerEntry, Vec<u8>)> {
+fn files(layout: &Path) -> Files {
+    files_of(layout, Platform::LinuxAmd64, usize::MAX)
+}
+
+/// Every path of the lowest `layers` of the image for `platform`.
+fn files_of(layout: &Path, platform: Platform, layers: usize) -> Files {
     let layout = Layout::open(layout).unwrap();
-    let image = layout.image(Platform::LinuxAmd64).unwrap();
+    let mut image = layout.image(platform).unwrap();
+    image.layers.truncate(layers);
     let mut files = BTreeMap::new();
     walk(&image, &layout, |entry, content| {
         let mut bytes = Vec::new();

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use super::base::BaseSystem;
 use super::compression::{Limited, decoder};
 use super::error::Error;
 use super::index::Index;
@@ -52,31 +51,57 @@ pub fn suites(codename: &str, snapshot: &Snapshot) -> Vec<Suite> {
     suites
 }
 
+/// What signatures of archives are checked with.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    /// The program `gpgv`.
+    pub gpgv: PathBuf,
+    /// The keys to trust where the base has none, instead of this machine's.
+    pub keyring: Option<PathBuf>,
+}
+
 /// How archives are read.
 pub struct Reader<'a> {
     /// Fetches.
-    pub client: &'a Client,
+    client: &'a Client,
     /// The program that checks signatures.
-    pub gpgv: PathBuf,
+    gpgv: PathBuf,
     /// What it checks them against.
-    pub keyrings: Vec<Keyring>,
+    keyrings: Vec<Keyring>,
 }
 
 impl<'a> Reader<'a> {
-    /// A reader that trusts the keys of `base`; those of this machine's Debian where the base has none.
+    /// A reader that trusts the keys of `base`, which may have none; failing that, those in the file `given`; failing
+    /// that, those of this machine's Debian.
     ///
     /// # Errors
-    /// [`Error::NoKeys`].
-    pub fn new(client: &'a Client, gpgv: PathBuf, base: &BaseSystem) -> Result<Self, Error> {
-        let mut keyrings = base.keyrings.clone();
+    /// [`Error::NoKeys`]; [`Error::Read`] where `given` cannot be read.
+    pub fn new(client: &'a Client, trust: &Trust, base: &[Keyring]) -> Result<Self, Error> {
+        let mut keyrings = base.to_vec();
+        if let Some(path) = trust.keyring.as_ref().filter(|_| keyrings.is_empty()) {
+            let bytes = fs_err::read(path).map_err(|source| Error::Read { path: path.clone(), source })?;
+            keyrings.push(Keyring { name: path.display().to_string(), bytes });
+        }
         if keyrings.is_empty() {
             let here = KEYRINGS.iter().map(|path| format!("/{path}"));
             keyrings.extend(here.filter_map(|name| Some(Keyring { bytes: fs_err::read(&name).ok()?, name })));
         }
         match keyrings.is_empty() {
-            true => Err(Error::NoKeys { platform: base.platform }),
-            false => Ok(Self { client, gpgv, keyrings }),
+            true => Err(Error::NoKeys),
+            false => Ok(Self { client, gpgv: trust.gpgv.clone(), keyrings }),
         }
+    }
+
+    /// The packages of `suites` for `architecture`, one after another.
+    ///
+    /// # Errors
+    /// Those of [`index`](Self::index).
+    pub async fn indexes(&self, suites: &[Suite], architecture: &str) -> Result<Vec<Index>, Error> {
+        let mut indexes = Vec::new();
+        for suite in suites {
+            indexes.push(self.index(suite, architecture).await?);
+        }
+        Ok(indexes)
     }
 
     /// The packages of `suite` for `architecture`.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use url::Url;
 
 use crate::oci::Platform;
-use crate::project::Place;
+use crate::project::{Place, Snapshot};
 
 /// Why Debian packages were not locked.
 #[derive(Debug, thiserror::Error)]
@@ -37,13 +37,8 @@ pub enum Error {
         reason: String,
     },
     /// There is no key to check with.
-    #[error(
-        "there are no keys to check the archive's signature with: neither the base of {platform} nor this machine has any"
-    )]
-    NoKeys {
-        /// The platform.
-        platform: Platform,
-    },
+    #[error("there are no keys to check the archive's signature with: neither the base nor this machine has any")]
+    NoKeys,
     /// A file of the archive cannot be understood.
     #[error("`{url}` cannot be understood: {reason}")]
     Archive {
@@ -91,6 +86,19 @@ pub enum Error {
         package: String,
         /// The platform.
         platform: Platform,
+        /// What stands against it.
+        #[source]
+        reason: Reason,
+    },
+    /// The archive does not have the packages that a base system is made of.
+    #[error("`{base}` cannot be made for {platform} from the archive of {snapshot}")]
+    Bootstrap {
+        /// The base, as written.
+        base: String,
+        /// The platform.
+        platform: Platform,
+        /// The time of the archive.
+        snapshot: Snapshot,
         /// What stands against it.
         #[source]
         reason: Reason,

@@ -1,6 +1,6 @@
 //! `Packages`: all that a suite of an archive has. Read as it is asked for: there are tens of thousands, and few are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use url::Url;
@@ -44,6 +44,17 @@ impl Index {
         Self { text, root, by_name, providers }
     }
 
+    /// The names of packages that every system has: those that are essential, and those of priority `required`.
+    pub fn essential(&self) -> BTreeSet<&str> {
+        let is_essential = |line: &str| {
+            let (name, value) = line.split_once(':').unwrap_or_default();
+            matches!((name, value.trim()), ("Essential", "yes") | ("Priority", "required"))
+        };
+        let has = |range: &Range<usize>| self.text[range.clone()].lines().any(is_essential);
+        let names = self.by_name.iter().filter(|(_, ranges)| ranges.iter().any(has));
+        names.map(|(name, _)| name.as_str()).collect()
+    }
+
     /// All versions of `name`.
     ///
     /// # Errors
@@ -52,6 +63,11 @@ impl Index {
         let ranges = self.by_name.get(name).map_or(&[][..], Vec::as_slice);
         let read = |range: &Range<usize>| Package::read(&Paragraph::parse(&self.text[range.clone()]), Some(&self.root));
         ranges.iter().map(read).collect()
+    }
+
+    /// Whether there is a package called `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
     }
 
     /// The names of packages that provide `name`, in the index's order.
@@ -73,13 +89,20 @@ mod tests {
                  SHA256: {sha256}\n{more}\n"
             )
         };
-        let text =
-            [package("a", "1", "Provides: v, w (= 2)\n"), package("b", "1", ""), package("a", "2", "Provides: v\n")];
+        let text = [
+            package("a", "1", "Provides: v, w (= 2)\n"),
+            package("b", "1", ""),
+            package("a", "2", "Provides: v\n"),
+            package("e", "1", "Essential: yes\n"),
+            package("r", "1", "Priority: required\n"),
+            package("n", "1", "Essential: no\n"),
+        ];
         let index = Index::new(text.concat(), "https://archive.example/".parse().unwrap());
         let versions: Vec<_> = index.packages("a").unwrap().iter().map(|one| one.version.to_string()).collect();
         assert_eq!(versions, ["1", "2"]);
         assert_eq!(index.providers("v"), ["a"]);
         assert_eq!(index.providers("w"), ["a"]);
+        assert_eq!(index.essential().into_iter().collect::<Vec<_>>(), ["e", "r"]);
         assert!(index.packages("none").unwrap().is_empty() && index.providers("none").is_empty());
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::error::Error;
-use super::package::is_sha256;
+use super::package::{Package, is_sha256};
 use super::relation::is_name;
 use super::version::Version;
 use crate::oci::{Digest, Platform, layout};
@@ -154,24 +154,31 @@ impl AptLock {
                 lock.base, lock.installed
             );
             text.push_str(if lock.packages.is_empty() { " []\n" } else { "\n" });
-            for deb in &lock.packages {
-                let LockedDeb { name, version, architecture, url, sha256, size } = deb;
-                let (name, version, architecture) = (string(name), string(version), string(architecture));
-                let _infallible = write!(
-                    text,
-                    "    - name: {name}\n      version: {version}\n      architecture: {architecture}\n      \
-                     url: {}\n      sha256: \"{sha256}\"\n      size: {size}\n",
-                    string(url.as_str())
-                );
-            }
+            lock.packages.iter().for_each(|deb| text.push_str(&deb.yaml("    ")));
         }
         text
     }
 }
 
 impl LockedDeb {
+    /// What is locked of `package`; `None` of one that is installed and in no archive.
+    pub(super) fn of(package: Package) -> Option<Self> {
+        let file = package.file?;
+        Some(Self {
+            name: package.name,
+            version: package.version.to_string(),
+            architecture: package.architecture,
+            url: file.url,
+            sha256: file.sha256,
+            size: file.size,
+        })
+    }
+
     /// What is wrong with it: the file may have been edited, or merged badly.
-    fn check(&self, platform: Platform) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// What it is.
+    pub fn check(&self, platform: Platform) -> Result<(), String> {
         if !is_name(&self.name) {
             return Err("that is not the name of a package".to_owned());
         }
@@ -186,6 +193,18 @@ impl LockedDeb {
             "https" | "http" if self.url.path().ends_with(".deb") => Ok(()),
             _ => Err(format!("`{}` is no URL of a package", self.url)),
         }
+    }
+
+    /// It as an item of a YAML list that is indented by `indent`.
+    pub fn yaml(&self, indent: &str) -> String {
+        let string = |text: &str| serde_json::Value::from(text).to_string();
+        let Self { name, version, architecture, url, sha256, size } = self;
+        let [name, version, architecture] = [name, version, architecture].map(|text| string(text));
+        let url = string(url.as_str());
+        format!(
+            "{indent}- name: {name}\n{indent}  version: {version}\n{indent}  architecture: {architecture}\n\
+             {indent}  url: {url}\n{indent}  sha256: \"{sha256}\"\n{indent}  size: {size}\n"
+        )
     }
 
     /// Name and version.

@@ -11,9 +11,11 @@
 
 mod archive;
 mod base;
+mod bootstrap;
 pub mod compression;
 pub mod control;
 mod error;
+mod fetch;
 mod index;
 mod lockfile;
 mod package;
@@ -25,8 +27,8 @@ mod universe;
 pub mod version;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
+pub use archive::Trust;
 use archive::{Reader, Suite, suites};
 use index::Index;
 use package::Package;
@@ -38,7 +40,9 @@ use crate::oci::{Digest, Platform};
 use crate::project::{AptRequest, Snapshot};
 
 pub use base::{BaseSystem, STATUS, installed_digest};
+pub use bootstrap::{BootstrapRequest, bootstrap};
 pub use error::{Error, Reason};
+pub use fetch::fetch;
 pub use lockfile::{AptLock, FILE, LockedDeb, PlatformLock};
 
 /// What is to be locked for one platform.
@@ -53,8 +57,8 @@ pub struct LockRequest<'a> {
     pub snapshot: &'a Snapshot,
     /// Versions to prefer, by name: what is locked.
     pub preferred: &'a BTreeMap<String, String>,
-    /// The program that checks signatures.
-    pub gpgv: PathBuf,
+    /// What signatures are checked with.
+    pub trust: &'a Trust,
 }
 
 /// Debian's name of a platform's architecture.
@@ -72,25 +76,11 @@ pub const fn architecture(platform: Platform) -> &'static str {
 /// [`Error::Unknown`] and [`Error::Unsatisfiable`] name the line that cannot be had; the others are of the archive.
 pub async fn lock(request: &LockRequest<'_>, client: &Client) -> Result<PlatformLock, Error> {
     let base = request.base;
-    let reader = Reader::new(client, request.gpgv.clone(), base)?;
+    let reader = Reader::new(client, request.trust, &base.keyrings)?;
     let suites = suites(&base.codename, request.snapshot);
-    let mut indexes = Vec::new();
-    for suite in &suites {
-        indexes.push(reader.index(suite, architecture(base.platform)).await?);
-    }
-    let packages = request.resolve(&indexes, &suites)?;
-    let locked = packages.into_iter().filter_map(|package| {
-        let file = package.file?;
-        Some(LockedDeb {
-            name: package.name,
-            version: package.version.to_string(),
-            architecture: package.architecture,
-            url: file.url,
-            sha256: file.sha256,
-            size: file.size,
-        })
-    });
-    Ok(PlatformLock { base: request.base_digest, installed: base.digest(), packages: locked.collect() })
+    let indexes = reader.indexes(&suites, architecture(base.platform)).await?;
+    let packages = request.resolve(&indexes, &suites)?.into_iter().filter_map(LockedDeb::of).collect();
+    Ok(PlatformLock { base: request.base_digest, installed: base.digest(), packages })
 }
 
 impl LockRequest<'_> {

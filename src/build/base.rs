@@ -5,6 +5,8 @@
 //! is in the cache.
 
 mod error;
+mod memory;
+pub mod packages;
 mod pull;
 mod rootfs;
 mod seen;
@@ -71,10 +73,11 @@ pub struct BaseLayer {
     pub path: PathBuf,
 }
 
-/// Finds the base that `request` names, and brings all of it to this machine.
+/// Finds the base that `request` names, and brings all of it to this machine. One that is made of packages is made by
+/// [`packages::make`].
 ///
 /// # Errors
-/// [`Error::NoPlatform`], [`Error::WrongArchitecture`], [`Error::PinMismatch`] and [`Error::Offline`] when it is not
+/// [`Error::NoImage`], [`Error::NoPlatform`], [`Error::WrongArchitecture`], [`Error::PinMismatch`] and [`Error::Offline`] when it is not
 /// there or not what it should be; the others when it cannot be read.
 pub async fn resolve(
     request: BaseRequest<'_>,
@@ -82,6 +85,7 @@ pub async fn resolve(
     progress: &dyn Progress,
 ) -> Result<BaseImage> {
     match request.source {
+        BaseReference::Debian(_) => Err(Error::NoImage { base: request.name() }),
         BaseReference::Registry(reference) => pull::pull(&request, reference, client, progress).await,
         BaseReference::Layout(path) => from_layout(&request, &request.project_root.join(path)),
         BaseReference::Rootfs(path) => {
@@ -141,9 +145,9 @@ impl BaseImage {
     }
 
     /// What images may tell of where the base comes from: a registry's reference. A path on the building machine would
-    /// make images differ from machine to machine, and is nobody's business.
+    /// make images differ from machine to machine, and is nobody's business; what was made of packages is in no registry.
     pub fn public_name(&self) -> Option<&str> {
-        let local = ["oci:", "rootfs:"].iter().any(|kind| self.reference.starts_with(kind));
+        let local = ["oci:", "rootfs:", "debian:"].iter().any(|kind| self.reference.starts_with(kind));
         (!local).then_some(self.reference.as_str())
     }
 

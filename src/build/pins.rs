@@ -3,15 +3,17 @@
 //! It lies at the project's root, next to the locks, and is meant to be committed: with it, another machine builds on
 //! the same bytes though the tag of the base moved on.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::base::BaseImage;
+use super::base::{BaseImage, packages};
+use crate::apt::LockedDeb;
 use crate::oci::{self, Digest, Platform, layout};
-use crate::project::Place;
+use crate::project::{BaseReference, Place, Snapshot};
 
 /// The file's name.
 pub const FILE: &str = "base-lock.yml";
@@ -37,6 +39,41 @@ pub struct Pin {
     /// Digest of the manifest of each platform that was used.
     #[serde(default)]
     pub platforms: BTreeMap<Platform, Digest>,
+    /// What a base is made of that is made of Debian packages.
+    #[serde(default)]
+    pub debian: Option<DebianPin>,
+}
+
+/// The packages that a base is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "DebianContents")]
+pub struct DebianPin {
+    /// The time of the archive they come from.
+    pub snapshot: Snapshot,
+    /// The packages of each platform, by name.
+    pub packages: BTreeMap<Platform, Vec<LockedDeb>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DebianContents {
+    snapshot: String,
+    packages: BTreeMap<Platform, Vec<LockedDeb>>,
+}
+
+impl TryFrom<DebianContents> for DebianPin {
+    type Error = String;
+
+    fn try_from(contents: DebianContents) -> Result<Self, String> {
+        let snapshot = contents.snapshot.parse();
+        let snapshot = snapshot.map_err(|fault| format!("the snapshot `{}`: {fault}", contents.snapshot))?;
+        for (platform, packages) in &contents.packages {
+            for deb in packages {
+                deb.check(*platform).map_err(|fault| format!("`{}` of {platform}: {fault}", deb.name))?;
+            }
+        }
+        Ok(Self { snapshot, packages: contents.packages })
+    }
 }
 
 /// Why the pins cannot be read or written.
@@ -110,9 +147,21 @@ impl Pins {
         self.bases.get(reference)
     }
 
+    /// `source`, unless it is a Debian that the project has pinned as Docker Hub's image of the same name: what is pinned
+    /// stays until somebody asks for another.
+    pub fn kept<'a>(&self, source: &'a BaseReference) -> Cow<'a, BaseReference> {
+        let BaseReference::Debian(release) = source else { return Cow::Borrowed(source) };
+        let image = release.docker_hub();
+        let is_image = release.snapshot.is_none() && self.get(&release.to_string()).is_none();
+        match BaseReference::parse(&image) {
+            Ok(kept) if is_image && self.get(&image).is_some() => Cow::Owned(kept),
+            _ => Cow::Borrowed(source),
+        }
+    }
+
     /// Records what `base` is. What was known of it for other platforms stays only if its digest is the same.
     pub fn record(&mut self, base: &BaseImage) {
-        let fresh = Pin { digest: base.source_digest, platforms: BTreeMap::new() };
+        let fresh = Pin { digest: base.source_digest, platforms: BTreeMap::new(), debian: None };
         let pin = self.bases.entry(base.reference.clone()).or_insert_with(|| fresh.clone());
         if pin.digest != base.source_digest {
             *pin = fresh;
@@ -120,16 +169,30 @@ impl Pins {
         pin.platforms.insert(base.platform, base.manifest_digest);
     }
 
-    /// Writes the file, unless it says the same already.
+    /// Records which packages of the archive of `snapshot` the base that is written as `reference` is made of. Those of
+    /// other platforms stay only if they are of the same archive.
+    pub fn lock(&mut self, reference: &str, snapshot: &Snapshot, platform: Platform, packages: &[LockedDeb]) {
+        let digest = packages::source_digest(reference, snapshot);
+        let debian = DebianPin { snapshot: snapshot.clone(), packages: BTreeMap::new() };
+        let fresh = Pin { digest, platforms: BTreeMap::new(), debian: Some(debian) };
+        let pin = self.bases.entry(reference.to_owned()).or_insert_with(|| fresh.clone());
+        if pin.digest != digest || pin.debian.is_none() {
+            *pin = fresh;
+        }
+        pin.debian.iter_mut().for_each(|debian| drop(debian.packages.insert(platform, packages.to_vec())));
+    }
+
+    /// Writes the file, unless it says the same already; returns it if it was written.
     ///
     /// # Errors
     /// [`Error::Write`].
-    pub fn save(&self) -> Result<(), Error> {
+    pub fn save(&self) -> Result<Option<PathBuf>, Error> {
         let text = self.text();
         if fs_err::read_to_string(&self.path).is_ok_and(|old| old == text) {
-            return Ok(());
+            return Ok(None);
         }
-        layout::write_atomically(&self.path, text.as_bytes()).map_err(|source| Error::Write { source })
+        layout::write_atomically(&self.path, text.as_bytes()).map_err(|source| Error::Write { source })?;
+        Ok(Some(self.path.clone()))
     }
 
     fn text(&self) -> String {
@@ -137,9 +200,16 @@ impl Pins {
         for (reference, pin) in &self.bases {
             // A JSON string is a YAML string, whatever is in it.
             let reference = serde_json::Value::from(reference.as_str());
-            let _infallible = write!(text, "  {reference}:\n    digest: {}\n    platforms:\n", pin.digest);
+            let platforms = if pin.platforms.is_empty() { " {}" } else { "" };
+            let _infallible = write!(text, "  {reference}:\n    digest: {}\n    platforms:{platforms}\n", pin.digest);
             for (platform, digest) in &pin.platforms {
                 let _infallible = writeln!(text, "      {platform}: {digest}");
+            }
+            let Some(debian) = &pin.debian else { continue };
+            let _infallible = write!(text, "    debian:\n      snapshot: \"{}\"\n      packages:\n", debian.snapshot);
+            for (platform, packages) in &debian.packages {
+                let _infallible = writeln!(text, "        {platform}:");
+                packages.iter().for_each(|deb| text.push_str(&deb.yaml("          ")));
             }
         }
         if self.bases.is_empty() { text.replace("bases:\n", "bases: {}\n") } else { text }

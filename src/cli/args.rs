@@ -367,10 +367,11 @@ pub struct BuildOptions {
     /// dir:DIR, squashfs:FILE or sif:FILE. May be repeated [default: oci:.esker/images/IMAGE]
     #[arg(short, long, value_name = "OUTPUT")]
     pub output: Vec<String>,
-    /// Base system: a registry reference, oci:DIR or rootfs:FILE.tar [default: that of esker.yml]
+    /// Base system: debian:bookworm[-slim][@DATE] (made of packages), a registry reference, oci:DIR or rootfs:FILE.tar
+    /// [default: that of esker.yml]
     #[arg(long, value_name = "BASE")]
     pub base: Option<String>,
-    /// Take the base as it is now, and record its digest anew
+    /// Take the base as it is now, and record its digest anew; one made of packages, of today's
     #[arg(long)]
     pub update_base: bool,
     /// Lay the image on this one, the image before: a registry reference or oci:DIR. Its layers stay, what changed comes

@@ -77,7 +77,7 @@ impl BuildOptions {
     /// The image to lay the new one on.
     pub fn onto(&self) -> Result<Option<BaseReference>, Failure> {
         let onto = self.onto.as_deref().map(BaseReference::parse).transpose()?;
-        if let Some(BaseReference::Rootfs(_)) = onto {
+        if let Some(BaseReference::Rootfs(_) | BaseReference::Debian(_)) = onto {
             return Err(Failure::usage("`--onto` takes an image: a registry reference or oci:DIR"));
         }
         Ok(onto)

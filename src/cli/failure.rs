@@ -273,7 +273,14 @@ fn of_apt(error: &apt::Error) -> Verdict {
         E::Gpgv { .. } => {
             hint(Kind::Environment, "install it (Debian's package `gpgv`, or GnuPG), or set `ESKER_GPGV` to its path")
         }
-        E::NoKeys { .. } => hint(Kind::Environment, "install Debian's package `debian-archive-keyring`"),
+        E::NoKeys => hint(
+            Kind::Environment,
+            "install Debian's package `debian-archive-keyring`, or set `ESKER_DEBIAN_KEYRING` to its file",
+        ),
+        E::Bootstrap { .. } => hint(
+            Kind::No,
+            "name another date, as in `base: debian:bookworm@2026-11-01`, or see whether the mirror has the whole archive",
+        ),
         E::NoSuite { .. } => hint(
             Kind::Environment,
             "set `apt-snapshot` in `esker.yml` to a date on which the archive has it; see docs/apt.md",
@@ -501,6 +508,9 @@ fn of_base(error: &base::Error) -> Verdict {
         }
         E::Offline { .. } => hint(Kind::Environment, "run once without `--offline`"),
         E::Rootfs { .. } => hint(Kind::Usage, "a root file system is a tar archive, plain or compressed"),
+        E::NoImage { .. } => hint(Kind::Usage, "name an image in a registry, or `oci:DIR`"),
+        E::Packages { source, .. } => of_debian(source),
+        E::Busy { source, .. } => of_cache(source),
         E::Interrupted { .. } => plain(Kind::Environment),
     }
 }

@@ -56,8 +56,7 @@ impl Session<'_> {
             let gone = if image.apt == AptPolicy::Install { AptLock::remove(&image.folder)? } else { None };
             return Ok((None, gone));
         }
-        let anew = choice.update_apt || choice.anew == Some(Some(RelockPolicy::Fresh));
-        let existing = AptLock::read(&image.folder)?.filter(|_| !anew);
+        let existing = AptLock::read(&image.folder)?.filter(|_| !is_anew(choice));
         let holds = existing.as_ref().filter(|lock| stale(image, &requests, lock).is_none());
         if let Some(lock) = holds
             && self.is_for_pinned_bases(image, lock)?
@@ -74,7 +73,7 @@ impl Session<'_> {
         Ok((Some(lock), written))
     }
 
-    /// From the archive of the date that is set, or that is locked; failing that, from today's.
+    /// From the archive of the date that is set, or that is locked, if only for the base; failing that, from today's.
     async fn resolve_apt(
         &self,
         image: &ImageSpec,
@@ -83,14 +82,12 @@ impl Session<'_> {
         existing: Option<&AptLock>,
         choice: &LockChoice,
     ) -> Result<AptLock, Error> {
-        let min_age = image.relocking.min_age.map(|age| crate::project::Cutoff::of_age(age, self.settings.now));
-        let latest = match choice.cutoff.or(min_age) {
-            Some(cutoff) => Snapshot::at(cutoff.time()),
-            None => Snapshot::before(self.settings.now),
-        };
+        let latest = self.latest_snapshot(image, choice.cutoff);
         let set = image.debian.snapshot.clone();
-        let first =
-            set.clone().or_else(|| existing.map(|lock| lock.snapshot.clone())).unwrap_or_else(|| latest.clone());
+        // A base of packages is of an archive, too, which has what fits it.
+        let of_bases = if is_anew(choice) || choice.cutoff.is_some() { vec![] } else { self.base_snapshots(image)? };
+        let known = existing.map(|lock| lock.snapshot.clone()).into_iter().chain(of_bases).max();
+        let first = set.clone().or(known).unwrap_or_else(|| latest.clone());
         match self.resolve_at(image, requests, bases, existing, &first).await {
             Err(Error::Debian(apt::Error::Unknown { .. } | apt::Error::Unsatisfiable { .. }))
                 if set.is_none() && first != latest =>
@@ -123,7 +120,7 @@ impl Session<'_> {
                 base_digest: base.manifest_digest,
                 snapshot,
                 preferred: &preferred,
-                gpgv: self.settings.gpgv.clone(),
+                trust: &self.trust(),
             };
             platforms.insert(*platform, apt::lock(&request, &client).await?);
         }
@@ -135,7 +132,7 @@ impl Session<'_> {
         let pins = Pins::load(&self.project.root)?;
         Ok(image.platforms.iter().all(|platform| {
             let source = image.base.as_ref().and_then(|base| base.for_platform(*platform));
-            let pin = source.and_then(|source| pins.get(&source.to_string())?.platforms.get(platform));
+            let pin = source.and_then(|source| pins.get(&pins.kept(source).to_string())?.platforms.get(platform));
             pin.is_some() && pin == lock.platforms.get(platform).map(|lock| &lock.base)
         }))
     }
@@ -188,6 +185,11 @@ impl Session<'_> {
             None => Ok(AptLock::read(&image.folder)?),
         }
     }
+}
+
+/// Whether what is locked of Debian packages counts for nothing.
+fn is_anew(choice: &LockChoice) -> bool {
+    choice.update_apt || choice.anew == Some(Some(RelockPolicy::Fresh))
 }
 
 /// `lock` for `bases` that have the same packages as those it was made for; `None` if they have others.

@@ -82,6 +82,7 @@ impl Session<'_> {
         let (apt, apt_file) = self.lock_apt(image, choice).await?;
         let mut written = lock.write(image)?;
         written.extend(apt_file);
+        written.extend(self.lock_bases(image).await?);
         let debian =
             apt.map(|apt| apt.platforms.iter().map(|(p, lock)| (p.to_string(), lock.packages.len())).collect());
         let packages = lock.subdirs.iter().map(|s| (s.to_string(), lock.packages_for(*s).count())).collect();

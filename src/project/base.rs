@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use url::Url;
 
-use super::{BaseReference, BaseSource, Mirror};
+use super::{BaseReference, BaseSource, DebianRelease, Mirror};
 use crate::oci::{Platform, reference};
 
 /// A base system that cannot be understood.
@@ -19,7 +19,7 @@ pub enum ParseBaseError {
         given: String,
     },
     /// Neither a path nor the name of an image.
-    #[error("`{given}` is no image; write `REGISTRY/NAME:TAG`, `oci:DIR` or `rootfs:FILE.tar`")]
+    #[error("`{given}` is no image; write `debian:bookworm`, `REGISTRY/NAME:TAG`, `oci:DIR` or `rootfs:FILE.tar`")]
     Reference {
         /// As written.
         given: String,
@@ -56,7 +56,7 @@ pub enum ParseMirrorError {
 }
 
 impl BaseReference {
-    /// Reads `docker.io/library/debian:bookworm-slim`, `oci:DIR` or `rootfs:FILE.tar`.
+    /// Reads `debian:bookworm`, `docker.io/library/debian:bookworm-slim`, `oci:DIR` or `rootfs:FILE.tar`.
     ///
     /// # Errors
     /// Anything else.
@@ -70,6 +70,9 @@ impl BaseReference {
         }
         if let Some(file) = text.strip_prefix("rootfs:") {
             return Ok(Self::Rootfs(path(file)?));
+        }
+        if let Some(release) = DebianRelease::parse(text) {
+            return Ok(Self::Debian(release));
         }
         reference::parse(text)
             .map(Self::Registry)
@@ -88,6 +91,7 @@ impl FromStr for BaseReference {
 impl fmt::Display for BaseReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Debian(release) => write!(f, "{release}"),
             Self::Registry(reference) => write!(f, "{reference}"),
             Self::Layout(path) => write!(f, "oci:{}", path.display()),
             Self::Rootfs(path) => write!(f, "rootfs:{}", path.display()),
@@ -186,7 +190,8 @@ mod tests {
 
     #[test]
     fn bases_round_trip() {
-        for text in ["docker.io/library/debian:bookworm-slim", "oci:../base", "rootfs:/srv/base.tar"] {
+        for text in ["debian:bookworm", "docker.io/library/debian:bookworm-slim", "oci:../base", "rootfs:/srv/base.tar"]
+        {
             assert_eq!(BaseReference::parse(text).unwrap().to_string(), text);
         }
         assert_eq!(BaseReference::parse("debian:12").unwrap().to_string(), "docker.io/library/debian:12");

@@ -10,6 +10,7 @@ mod environment;
 mod error;
 mod fields;
 mod merge;
+mod release;
 mod relock;
 mod requirement;
 mod resolve;
@@ -36,6 +37,7 @@ pub use base::{ParseBaseError, ParseMirrorError};
 pub use error::{ChannelConflict, Conflict, Error, Help};
 pub use fields::SUBDIRS;
 pub use merge::{Merged, MergedSpec, merge};
+pub use release::DebianRelease;
 pub use relock::{Age, Cutoff, RelockPolicy, Relocking};
 pub use requirement::{Requirement, RequirementError, parse_requirement, requirement, sha256_of, wheel_url};
 pub use review::{ChangeKind, Denied};
@@ -138,6 +140,8 @@ pub enum BaseSource {
 /// One base system, as written in `base:` or `--base`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BaseReference {
+    /// `debian:bookworm`: made here of Debian's packages; no registry is asked.
+    Debian(DebianRelease),
     /// An image in a registry: `docker.io/library/debian:bookworm-slim`.
     Registry(oci_spec::distribution::Reference),
     /// `oci:DIR`, an OCI layout; relative to the project's root.

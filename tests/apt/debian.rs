@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::common::Sandbox;
+use crate::common::{Ran, Sandbox};
 
 /// An entry of a package: path, kind and mode.
 #[derive(Clone)]
@@ -257,12 +257,31 @@ impl Debian {
 
     /// `esker.yml`, with more lines.
     pub fn settings(&self, more: &str) {
+        self.settings_on("rootfs:../base-amd64.tar", "linux/amd64", more);
+    }
+
+    /// `esker.yml` with this base, these platforms and more lines.
+    pub fn settings_on(&self, base: &str, platforms: &str, more: &str) {
         let archive = self.sandbox.path("archive");
         let text = format!(
-            "platforms: [linux/amd64]\nbase: rootfs:../base-amd64.tar\nmirrors:\n  https://snapshot.debian.org/archive/: file://{}/\n{more}",
+            "platforms: [{platforms}]\nbase: {base}\nmirrors:\n  https://snapshot.debian.org/archive/: file://{}/\n{more}",
             archive.display()
         );
         self.sandbox.write("project/esker.yml", text.as_bytes());
+    }
+
+    /// Runs esker on a machine that knows the archive's key.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        self.sandbox.write("keyring.asc", &self.key.public());
+        let keyring = self.sandbox.path("keyring.asc");
+        Ran::new(self.sandbox.command(arguments).env("ESKER_DEBIAN_KEYRING", keyring).output().unwrap())
+    }
+
+    /// [`run`](Self::run), which must succeed.
+    pub fn ok(&self, arguments: &[&str]) -> Ran {
+        let ran = self.run(arguments);
+        assert_eq!(ran.code, Some(0), "{arguments:?}\n{}", ran.stderr);
+        ran
     }
 
     /// A base of bookworm with `libbase` installed, and more files.
@@ -307,26 +326,31 @@ impl Debian {
         self.sandbox.write("base-amd64.tar", &builder.into_inner().unwrap());
     }
 
-    fn folder(&self, archive: &str, date: &str) -> PathBuf {
+    pub fn folder(&self, archive: &str, date: &str) -> PathBuf {
         self.sandbox.path("archive").join(archive).join(date)
     }
 
     /// The archive of `date` with these packages in its first suite, and none in the others.
     pub fn archive(&self, date: &str, debs: &[Deb]) {
+        let root = self.folder("debian", date);
+        let packages: String = debs.iter().map(|deb| pool(&root, deb)).collect();
+        self.publish(date, &[("amd64", packages)]);
+    }
+
+    /// The archive of `date` with packages that are in its pool: their paragraphs by architecture.
+    pub fn publish(&self, date: &str, packages: &[(&str, String)]) {
         for (archive, suite) in SUITES {
-            let root = self.folder(archive, date);
-            let debs = if suite == "bookworm" { debs } else { &[] };
-            let packages: String = debs.iter().map(|deb| pool(&root, deb)).collect();
-            let folder = root.join("dists").join(suite);
-            let binary = folder.join("main/binary-amd64");
-            fs_err::create_dir_all(&binary).unwrap();
-            let xz = compressed(packages.as_bytes(), "xz");
-            fs_err::write(binary.join("Packages.xz"), &xz).unwrap();
-            let release = format!(
-                "Origin: Test\nSuite: {suite}\nCodename: {suite}\nDate: Thu, 01 Jan 2026 00:00:00 UTC\nSHA256:\n {} {} main/binary-amd64/Packages.xz\n",
-                sha256(&xz),
-                xz.len()
+            let folder = self.folder(archive, date).join("dists").join(suite);
+            let mut release = format!(
+                "Origin: Test\nSuite: {suite}\nCodename: {suite}\nDate: Thu, 01 Jan 2026 00:00:00 UTC\nSHA256:\n"
             );
+            for (architecture, packages) in packages {
+                let name = format!("main/binary-{architecture}/Packages.xz");
+                let xz = compressed(if suite == "bookworm" { packages } else { "" }.as_bytes(), "xz");
+                fs_err::create_dir_all(folder.join(&name).parent().unwrap()).unwrap();
+                fs_err::write(folder.join(&name), &xz).unwrap();
+                release.push_str(&format!(" {} {} {name}\n", sha256(&xz), xz.len()));
+            }
             fs_err::write(folder.join("InRelease"), self.key.sign(&release)).unwrap();
         }
     }

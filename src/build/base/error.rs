@@ -57,6 +57,28 @@ pub enum Error {
         /// The digest it has.
         found: Digest,
     },
+    /// What is asked for is made of packages, where an image is wanted that exists.
+    #[error("`{base}` is made of Debian packages, and is no image that exists")]
+    NoImage {
+        /// The base, as written.
+        base: String,
+    },
+    /// A package cannot be installed.
+    #[error("cannot make the base `{base}`")]
+    Packages {
+        /// The base, as written.
+        base: String,
+        /// Why not.
+        source: Box<crate::build::debian::Error>,
+    },
+    /// The cache cannot be used.
+    #[error("cannot make the base `{base}` in the cache")]
+    Busy {
+        /// The base, as written.
+        base: String,
+        /// Why not.
+        source: crate::cache::Error,
+    },
     /// The base is not in the cache and may not be pulled.
     #[error("the base `{base}` is not in the cache, and cannot be pulled offline")]
     Offline {

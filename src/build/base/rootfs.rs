@@ -10,16 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use oci_spec::image::{Arch, Descriptor, ImageConfiguration, ImageConfigurationBuilder, Os, RootFsBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Result};
-use super::pull::cache_failed;
-use super::seen::Seen;
-use super::{BaseImage, BaseLayer, BaseRequest};
+use super::memory::{Made, Memory};
+use super::{BaseImage, BaseRequest};
 use crate::oci::digest::HashingWriter;
 use crate::oci::entries::{Entries, EntryKind};
-use crate::oci::{self, Compression, Digest, Encoder, Layout, Platform, layout};
+use crate::oci::{self, Compression, Digest, Encoder, Platform};
 use crate::progress::{Progress, Task, Unit};
 
 /// Part of the name of what is remembered: another way to make the layer needs another number.
@@ -34,18 +32,9 @@ pub struct Rootfs {
     pub compression: Compression,
 }
 
-/// The layer that was made of a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Made {
-    digest: Digest,
-    size: u64,
-    diff_id: Digest,
-    machine: Option<Machine>,
-}
-
 /// The CPU a program is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Machine {
+pub struct Machine {
     /// `e_machine` of the ELF header.
     number: u16,
     little_endian: bool,
@@ -54,40 +43,17 @@ struct Machine {
 }
 
 pub async fn resolve(request: &BaseRequest<'_>, rootfs: Rootfs, progress: &dyn Progress) -> Result<BaseImage> {
-    let store = Layout::cache(request.cache_dir).map_err(cache_failed(request))?;
-    let work = Work { rootfs, seen: Seen::new(request.cache_dir), records: request.cache_dir.join("rootfs"), store };
+    let work = Work { rootfs, memory: Memory::open(request)? };
     let total = fs_err::metadata(&work.rootfs.file).map_err(|source| work.unreadable(source))?.len();
     let task = Task::start(progress, &format!("reading {}", request.source), Some(total), Unit::Bytes);
-    let (source_digest, made, store) = in_thread(request, &task, work).await?;
+    let (source_digest, made, memory) = in_thread(request, &task, work).await?;
     request.check_pin(source_digest)?;
     made.check_machine(request)?;
-    let layer = BaseLayer {
-        descriptor: Descriptor::new(request.compression.layer_media_type(), made.size, made.digest),
-        diff_id: made.diff_id,
-        path: store.blob_path(&made.digest),
-    };
-    Ok(BaseImage {
-        reference: request.name(),
-        source_digest,
-        manifest_digest: source_digest,
-        platform: request.platform,
-        config: configuration(request.platform, made.diff_id),
-        layers: vec![layer],
-    })
-}
-
-fn configuration(platform: Platform, diff_id: Digest) -> ImageConfiguration {
-    let rootfs = RootFsBuilder::default().typ("layers").diff_ids(vec![diff_id.to_string()]).build();
-    ImageConfigurationBuilder::default()
-        .os(Os::Linux)
-        .architecture(Arch::from(platform.architecture()))
-        .rootfs(rootfs.expect("it is complete"))
-        .build()
-        .expect("it is complete")
+    Ok(memory.image(request, source_digest, source_digest, &made))
 }
 
 /// Does the work in a thread of its own, so that the caller can show progress and be interrupted.
-async fn in_thread(request: &BaseRequest<'_>, task: &Task<'_>, work: Work) -> Result<(Digest, Made, Layout)> {
+async fn in_thread(request: &BaseRequest<'_>, task: &Task<'_>, work: Work) -> Result<(Digest, Made, Memory)> {
     let meter = Arc::new(Meter::default());
     let _stop = StopOnDrop(Arc::clone(&meter));
     let (pinned, base) = (request.pinned, request.name());
@@ -127,44 +93,29 @@ impl Drop for StopOnDrop {
 
 struct Work {
     rootfs: Rootfs,
-    seen: Seen,
-    records: PathBuf,
-    store: Layout,
+    memory: Memory,
 }
 
 impl Work {
-    fn run(self, pinned: Option<Digest>, base: String, meter: &Meter) -> Result<(Digest, Made, Layout)> {
-        let found = self.seen.digest(&self.rootfs.file, |_| meter.check()).map_err(|source| self.unreadable(source))?;
+    fn run(self, pinned: Option<Digest>, base: String, meter: &Meter) -> Result<(Digest, Made, Memory)> {
+        let found = self.memory.seen.digest(&self.rootfs.file, |_| meter.check());
+        let found = found.map_err(|source| self.unreadable(source))?;
         if let Some(pinned) = pinned.filter(|pinned| *pinned != found) {
             return Err(Error::PinMismatch { base, pinned, found });
         }
-        let record = self.records.join(format!("{}-{}-{FORMAT}.json", found.hex(), self.rootfs.compression));
-        if let Some(made) = self.recall(&record) {
-            return Ok((found, made, self.store));
+        let record = format!("{}-{}-{FORMAT}.json", found.hex(), self.rootfs.compression);
+        if let Some(made) = self.memory.recall(&record) {
+            return Ok((found, made, self.memory));
         }
         let made = self.make(&base, meter)?;
-        self.remember(&record, &made).map_err(|source| Error::Cache { base, source })?;
-        Ok((found, made, self.store))
-    }
-
-    /// The layer that was made before, if it is still there and undamaged.
-    fn recall(&self, record: &Path) -> Option<Made> {
-        let made: Made = serde_json::from_slice(&fs_err::read(record).ok()?).ok()?;
-        let intact = self.store.has(&made.digest, made.size)
-            && self.seen.digest(&self.store.blob_path(&made.digest), |_| Ok(())).ok()? == made.digest;
-        intact.then_some(made)
-    }
-
-    fn remember(&self, record: &Path, made: &Made) -> oci::error::Result<()> {
-        fs_err::create_dir_all(&self.records)
-            .map_err(|source| oci::Error::Write { path: self.records.clone(), source })?;
-        layout::write_atomically(record, &oci::canonical_json(made))
+        self.memory.remember(&record, &made).map_err(|source| Error::Cache { base, source })?;
+        Ok((found, made, self.memory))
     }
 
     fn make(&self, base: &str, meter: &Meter) -> Result<Made> {
         let uncached = |source| Error::Cache { base: base.to_owned(), source };
-        let blob = self.store.writer().map_err(uncached)?;
-        let unwritten = |source| uncached(oci::Error::Write { path: self.store.path().to_owned(), source });
+        let blob = self.memory.store.writer().map_err(uncached)?;
+        let unwritten = |source| uncached(oci::Error::Write { path: self.memory.store.path().to_owned(), source });
         let encoder = self.rootfs.compression.encoder(blob).map_err(unwritten)?;
         let mut tee = Tee {
             source: self.open(meter).map_err(|source| self.unreadable(source))?,

@@ -7,6 +7,11 @@ use super::tree::Tree;
 
 /// The files, relative to the root.
 pub const FILES: [&str; 4] = ["etc/passwd", "etc/group", "etc/shadow", "etc/gshadow"];
+/// The accounts that are the same everywhere (base-passwd), for `/etc/passwd` and `/etc/group`.
+const MASTERS: [(&str, &str); 2] =
+    [("etc/passwd", "usr/share/base-passwd/passwd.master"), ("etc/group", "usr/share/base-passwd/group.master")];
+/// Group `shadow`, which reads the files with passwords (Debian policy 9.2.2).
+const SHADOW: u32 = 42;
 /// Numbers of users that packages make (Debian policy 9.2.2).
 const DYNAMIC: std::ops::Range<u32> = 100..1000;
 
@@ -29,6 +34,31 @@ impl Accounts {
             Some((*path, text))
         };
         Self { files: FILES.iter().filter_map(text).collect(), changed: false }
+    }
+
+    /// Makes the accounts that every system has, with their passwords in files of their own, where there are none.
+    ///
+    /// # Errors
+    /// When the temporary file cannot be read.
+    pub fn make(&mut self, tree: &mut Tree) -> Result<(), Error> {
+        for (path, master) in MASTERS {
+            let Some(bytes) = tree.added_bytes(master)?.filter(|_| !self.files.contains_key(path)) else { continue };
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let (mut visible, mut hidden) = (String::new(), String::new());
+            for line in text.lines() {
+                let mut fields: Vec<&str> = line.split(':').collect();
+                let [name, password, ..] = fields[..] else { continue };
+                // Of its last change is no day: that would be a clock's.
+                let rest = if path == "etc/passwd" { ":0:99999:7:::" } else { ":" };
+                hidden.push_str(&format!("{name}:{password}:{rest}\n"));
+                fields[1] = "x";
+                visible.push_str(&format!("{}\n", fields.join(":")));
+            }
+            let shadow = if path == "etc/passwd" { "etc/shadow" } else { "etc/gshadow" };
+            self.files.extend([(path, visible), (shadow, hidden)]);
+            self.changed = true;
+        }
+        Ok(())
     }
 
     /// `/etc/passwd` and `/etc/group` as they are now.
@@ -100,7 +130,8 @@ impl Accounts {
             return Ok(());
         }
         for (path, text) in &self.files {
-            let (mode, gid) = tree.get(path).map_or((0o644, 0), |node| (node.mode, node.gid));
+            let new = if path.ends_with("shadow") { (0o640, SHADOW) } else { (0o644, 0) };
+            let (mode, gid) = tree.get(path).map_or(new, |node| (node.mode, node.gid));
             tree.write(path, text.as_bytes(), mode, time)?;
             if let Some(node) = tree.get_mut(path) {
                 node.gid = gid;
@@ -114,6 +145,30 @@ impl Accounts {
 mod tests {
     use super::super::tree::tests::tree;
     use super::*;
+
+    #[test]
+    fn accounts_are_made_where_there_are_none() {
+        let mut tree = tree(&["etc/"]);
+        let masters =
+            ["root:*:0:0:root:/root:/bin/bash\nbin:*:2:2:bin:/bin:/usr/sbin/nologin\n", "root:*:0:\nmail:*:8:\n"];
+        for ((_, master), text) in MASTERS.iter().zip(masters) {
+            tree.write(master, text.as_bytes(), 0o644, 1).unwrap();
+        }
+        let mut accounts = Accounts::default();
+        accounts.make(&mut tree).unwrap();
+        accounts.add_group("_new", None);
+        accounts.write(&mut tree, 5).unwrap();
+        for (path, mode, group, expected) in [
+            ("etc/passwd", 0o644, 0, "root:x:0:0:root:/root:/bin/bash\nbin:x:2:2:bin:/bin:/usr/sbin/nologin\n"),
+            ("etc/group", 0o644, 0, "root:x:0:\nmail:x:8:\n_new:x:100:\n"),
+            ("etc/shadow", 0o640, 42, "root:*::0:99999:7:::\nbin:*::0:99999:7:::\n"),
+            ("etc/gshadow", 0o640, 42, "root:*::\nmail:*::\n_new:!::\n"),
+        ] {
+            let node = tree.get(path).unwrap();
+            assert_eq!((node.mode, node.gid), (mode, group), "{path}");
+            assert_eq!(String::from_utf8(tree.added_bytes(path).unwrap().unwrap()).unwrap(), expected);
+        }
+    }
 
     #[test]
     fn accounts_are_added_once_with_numbers_that_are_free() {

@@ -11,6 +11,7 @@ use super::certificates;
 use super::error::Error;
 use super::sysusers;
 use super::tree::{Content, Node, Owner, Tree};
+use super::{libraries, pam, shells};
 
 /// One thing that a script does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +32,18 @@ pub enum Effect {
     Link { path: &'static str, target: &'static str },
     /// A file, unless there is something.
     File { path: &'static str, text: &'static str },
-    /// A copy of another file of the package, unless there is something.
+    /// A copy of another file of the package, unless there is something, or no folder for it.
     Copy { path: &'static str, from: &'static str },
+    /// A symbolic link in the place of an empty directory.
+    Replace { path: &'static str, target: &'static str },
+    /// The accounts that are the same on every Debian system.
+    Accounts,
+    /// `update-shells`
+    Shells,
+    /// `pam-auth-update`
+    Pam,
+    /// `ldconfig`
+    Libraries,
     /// `update-ca-certificates`
     Certificates,
 }
@@ -141,12 +152,13 @@ fn lzma() -> Alternative {
 /// Whether a file of `package` may carry set-user-id or set-group-id bits: the programs that are no use without, in
 /// Debian's own packages. A hub that forbids privilege escalation, as KubeSpawner does, makes the bits mean nothing.
 pub fn may_set_id(package: &str, path: &str) -> bool {
-    const ALLOWED: [(&str, &str); 18] = [
+    const ALLOWED: [(&str, &str); 20] = [
         ("fuse", "bin/fusermount"),
         ("fuse3", "bin/fusermount3"),
         ("libutempter0", "usr/lib/aarch64-linux-gnu/utempter/utempter"),
         ("libutempter0", "usr/lib/powerpc64le-linux-gnu/utempter/utempter"),
         ("libutempter0", "usr/lib/x86_64-linux-gnu/utempter/utempter"),
+        ("libpam-modules-bin", "sbin/unix_chkpwd"),
         ("login", "bin/newgrp"),
         ("login", "usr/bin/newgrp"),
         ("mount", "bin/mount"),
@@ -160,6 +172,7 @@ pub fn may_set_id(package: &str, path: &str) -> bool {
         ("passwd", "usr/bin/passwd"),
         ("screen", "usr/bin/screen"),
         ("sudo", "usr/bin/sudo"),
+        ("util-linux", "bin/su"),
     ];
     ALLOWED.contains(&(package, path))
 }
@@ -233,8 +246,20 @@ impl Applied<'_> {
                     tree.write(path, text.as_bytes(), 0o644, self.time)?;
                 }
             }
+            Effect::Replace { path, target } => {
+                let is_empty = tree.below(path).next().is_none();
+                if is_empty && tree.get(path).is_none_or(|node| node.content == Content::Directory) {
+                    tree.link(path, target, self.time);
+                }
+            }
+            Effect::Accounts => self.accounts.make(tree)?,
+            Effect::Shells => shells::update(tree, self.time)?,
+            Effect::Pam => pam::update(tree, self.time)?,
+            Effect::Libraries => libraries::update(tree, self.time)?,
             Effect::Copy { path, from } => {
+                let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
                 if tree.get(path).is_none()
+                    && tree.follow(folder).is_some()
                     && let Some(bytes) = tree.added_bytes(from)?
                 {
                     tree.write(path, &bytes, 0o644, self.time)?;

@@ -9,22 +9,27 @@
 //! (`/lib` leads to `/usr/lib`), and what another package has is not overwritten. What their maintainer scripts would do
 //! is found out by [`scripts`] and a table ([`effects`]); what is not known is refused by name.
 //!
-//! The layer is a function of the packages, the base and the settings. `ld.so.cache` is left as it is: the loader looks
-//! into its default folders for what the cache does not have.
+//! The layer is a function of the packages, the base and the settings. A base's `ld.so.cache` is left as it is: the loader
+//! looks into its default folders for what the cache does not have.
 
 mod accounts;
 mod alternatives;
+mod bootstrap;
 mod certificates;
 mod conditions;
 mod database;
 mod deb;
 mod effects;
 mod error;
+mod essential;
 mod excludes;
 mod layer;
+mod libraries;
 mod package;
+mod pam;
 mod scripts;
 pub mod shell;
+mod shells;
 mod sysusers;
 mod tree;
 mod unpack;
@@ -37,6 +42,7 @@ use crate::apt::version::Version;
 use crate::apt::{self, AptLock, LockedDeb};
 use crate::supply::{Component, debian};
 
+pub use bootstrap::{Bootstrap, FORMAT};
 pub use error::Error;
 pub use layer::Written;
 
@@ -94,6 +100,27 @@ fn is_wanted(path: &str) -> bool {
         || database::list_of(path).is_some()
 }
 
+/// What finds out what the scripts of packages do to a tree.
+type Effects<'a> = dyn Fn(&[Package], &Tree) -> Result<Vec<Effect>, Error> + 'a;
+
+/// What packages are installed on: a file system, and what its files say.
+struct Ground {
+    tree: Tree,
+    /// Files of the base, by path.
+    files: BTreeMap<String, Vec<u8>>,
+    /// Versions of what is installed, by name.
+    installed: BTreeMap<String, Version>,
+    /// Paths that are the time of the newest file.
+    made: Vec<&'static str>,
+}
+
+/// A file for the contents of what is added.
+fn spool(scratch: &Path, name: &str) -> Result<fs_err::File, Error> {
+    let path = scratch.join(name);
+    let options = fs_err::File::options().read(true).write(true).create(true).truncate(true).open(&path);
+    options.map_err(Error::write(&path))
+}
+
 impl Installation {
     /// Installs the packages; contents go into a file in `scratch`.
     ///
@@ -103,40 +130,11 @@ impl Installation {
         let unreadable = |error| Error::BaseContent(Box::new(error));
         let files = self.base.read_files(is_wanted).map_err(unreadable)?;
         let installed = self.check_base(&files)?;
-        let spool = scratch.join(format!("debian-{}", self.base.platform.architecture()));
-        let spool = fs_err::File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&spool)
-            .map_err(Error::write(&spool))?;
-        let mut tree = Tree::new(spool);
+        let mut tree = Tree::new(spool(scratch, &format!("debian-{}", self.base.platform.architecture()))?);
         self.base.walk(|entry| tree.base(entry)).map_err(unreadable)?;
         owners(&files, &mut tree);
-        let mut accounts = Accounts::read(&files);
-        let excludes = Excludes::read(&files);
-        let mut target = Target {
-            tree: &mut tree,
-            excludes: &excludes,
-            installed: &installed,
-            diverted: diversions(&files),
-            lost: BTreeMap::new(),
-            before: vec![],
-        };
-        for (locked, path) in &self.debs {
-            target.unpack(Package::read(Deb { locked: locked.clone(), path: path.clone() })?)?;
-        }
-        let Target { lost, before: packages, .. } = target;
-        // What is made has the time of the newest file: nobody's clock.
-        let time = tree.iter().filter(|(_, node)| node.added).map(|(_, node)| node.mtime).max().unwrap_or_default();
-        let effects = self.effects(&packages, &tree)?;
-        Applied { base: &files, accounts: &mut accounts, time }.apply(&effects, &mut tree)?;
-        accounts.write(&mut tree, time)?;
-        database::write(&packages, &lost, &files, &mut tree, time)?;
-        let mut described: BTreeMap<_, _> = files.into_iter().filter(|(path, _)| debian::is_wanted(path)).collect();
-        described.extend(tree.added_bytes(apt::STATUS)?.map(|status| (apt::STATUS.to_owned(), status)));
-        Ok(Installed { tree, accounts, time, packages: debian::components(&described) })
+        let ground = Ground { tree, files, installed, made: vec![] };
+        ground.install(&self.debs, &|packages, tree| effects_of(packages, &self.skip, tree))
     }
 
     /// Versions of what is installed on the base, by name.
@@ -154,27 +152,63 @@ impl Installation {
         }
         Ok(installed)
     }
+}
 
-    /// What the maintainer scripts of `packages` do.
-    fn effects(&self, packages: &[Package], tree: &Tree) -> Result<Vec<Effect>, Error> {
-        let mut all = Vec::new();
-        for package in packages.iter().filter(|package| self.skip.iter().all(|skip| skip != package.name())) {
-            if let Some(reason) = effects::needs(&package.list) {
-                return Err(Error::Script { package: package.deb.locked.label(), script: "postinst", reason });
-            }
-            if let Some(known) = effects::known(package.name()) {
-                all.extend(known);
-                continue;
-            }
-            for (script, action) in [("preinst", "install"), ("postinst", "configure")] {
-                let Some(text) = package.text(script) else { continue };
-                let followed = scripts::follow(&text, action, tree);
-                let refused = |reason| Error::Script { package: package.deb.locked.label(), script, reason };
-                all.extend(followed.map_err(refused)?);
-            }
+impl Ground {
+    /// Unpacks `debs`, and carries out what `effects` finds that they do.
+    fn install(self, debs: &[(LockedDeb, PathBuf)], effects: &Effects<'_>) -> Result<Installed, Error> {
+        let Self { mut tree, files, installed, made } = self;
+        let mut accounts = Accounts::read(&files);
+        let excludes = Excludes::read(&files);
+        let mut target = Target {
+            tree: &mut tree,
+            excludes: &excludes,
+            installed: &installed,
+            diverted: diversions(&files),
+            lost: BTreeMap::new(),
+            before: vec![],
+        };
+        for (locked, path) in debs {
+            target.unpack(Package::read(Deb { locked: locked.clone(), path: path.clone() })?)?;
         }
-        Ok(all)
+        let Target { lost, before: packages, .. } = target;
+        // What is made has the time of the newest file: nobody's clock.
+        let time = tree.iter().filter(|(_, node)| node.added).map(|(_, node)| node.mtime).max().unwrap_or_default();
+        made.iter().filter_map(|path| tree.get_mut(path).map(|node| node.mtime = time)).for_each(drop);
+        let effects = effects(&packages, &tree)?;
+        Applied { base: &files, accounts: &mut accounts, time }.apply(&effects, &mut tree)?;
+        accounts.write(&mut tree, time)?;
+        database::write(&packages, &lost, &files, &mut tree, time)?;
+        let mut described: BTreeMap<_, _> = files.into_iter().filter(|(path, _)| debian::is_wanted(path)).collect();
+        described.extend(tree.added_bytes(apt::STATUS)?.map(|status| (apt::STATUS.to_owned(), status)));
+        Ok(Installed { tree, accounts, time, packages: debian::components(&described) })
     }
+}
+
+/// What the maintainer scripts of `packages` do, but for those of `skip`.
+fn effects_of(packages: &[Package], skip: &[String], tree: &Tree) -> Result<Vec<Effect>, Error> {
+    let mut all = Vec::new();
+    for package in packages.iter().filter(|package| skip.iter().all(|skip| skip != package.name())) {
+        if let Some(reason) = effects::needs(&package.list) {
+            return Err(Error::Script { package: package.deb.locked.label(), script: "postinst", reason });
+        }
+        match effects::known(package.name()) {
+            Some(known) => all.extend(known),
+            None => all.extend(followed(package, tree)?),
+        }
+    }
+    Ok(all)
+}
+
+/// What the maintainer scripts of `package` do, by reading them.
+fn followed(package: &Package, tree: &Tree) -> Result<Vec<Effect>, Error> {
+    let mut all = Vec::new();
+    for (script, action) in [("preinst", "install"), ("postinst", "configure")] {
+        let Some(text) = package.text(script) else { continue };
+        let refused = |reason| Error::Script { package: package.deb.locked.label(), script, reason };
+        all.extend(scripts::follow(&text, action, tree).map_err(refused)?);
+    }
+    Ok(all)
 }
 
 /// The packages that diverted paths (dpkg-divert(1)), by path.

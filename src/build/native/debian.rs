@@ -1,13 +1,12 @@
 //! The layer of Debian packages in a build: made once for the packages and the base, and kept.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Request;
 use super::error::Error;
 use super::layer::Made;
 use super::store::{self, Store};
-use crate::apt::LockedDeb;
+use crate::apt::{self, LockedDeb};
 use crate::build::base::BaseImage;
 use crate::build::debian::{Installation, Written};
 use crate::channel::Client;
@@ -72,7 +71,8 @@ pub async fn layer(
     {
         return Ok(Some(DebianLayer { written, present: true, line }));
     }
-    let debs = fetch(locked, client, progress, request.jobs).await?;
+    let debs = apt::fetch(locked, client, progress, request.jobs).await;
+    let debs = debs.map_err(|error| Error::Packages(Box::new(error)))?;
     let installation = Installation { base: base.clone(), debs, installed: of_platform.installed, skip };
     let task = Task::start(progress, &format!("installing Debian packages of {platform}"), None, Unit::Count);
     let (in_store, in_layout) = (Arc::clone(store), layout.clone());
@@ -82,27 +82,6 @@ pub async fn layer(
     drop(task);
     store.put(FOLDER, &key, &written)?;
     Ok(Some(DebianLayer { written, present: false, line }))
-}
-
-/// The archives of `locked`, checked.
-async fn fetch(
-    locked: &[LockedDeb],
-    client: &Client,
-    progress: &dyn Progress,
-    jobs: usize,
-) -> Result<Vec<(LockedDeb, PathBuf)>, Error> {
-    use futures::{StreamExt, TryStreamExt, stream};
-    let task = Task::start(progress, "downloading Debian packages", Some(locked.len() as u64), Unit::Count);
-    let fetched = stream::iter(locked)
-        .map(|deb| async {
-            let path = client.file(&deb.label(), &deb.url, &deb.sha256).await;
-            task.advance(1);
-            path.map(|path| (deb.clone(), path)).map_err(|error| Error::Packages(Box::new(error)))
-        })
-        .buffered(jobs.max(1))
-        .try_collect()
-        .await?;
-    Ok(fetched)
 }
 
 fn describe(locked: &[LockedDeb]) -> String {
