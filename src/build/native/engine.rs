@@ -81,10 +81,15 @@ impl<'a> Engine<'a> {
         for &platform in self.request.platforms {
             platforms.push((platform, self.base(platform)?, self.plan_platform(platform).await?));
         }
-        let (made, facts) = tokio::try_join!(
+        let (made, facts) = tokio::join!(
             self.layers(platforms.iter().flat_map(|(_, _, environments)| environments)),
             self.import_bases(platforms.iter().map(|(_, base, _)| *base)),
-        )?;
+        );
+        let (made, facts) = match (made, facts) {
+            // What fails on one side ends the other, which has nothing more to say.
+            (Err(Error::Cancelled), Err(reason)) => return Err(reason),
+            (made, facts) => (made?, facts?),
+        };
         let mut installed = Vec::new();
         for (platform, base, _) in &platforms {
             let target = (*platform, *base);
