@@ -6,7 +6,7 @@
 //! name ends in `.conda` are packages, others are layers in zstd, which are unpacked before the clock starts.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
