@@ -487,6 +487,39 @@ async fn what_refers_to_the_image_is_pushed_with_it() {
 }
 
 #[tokio::test]
+async fn all_pages_of_a_list_are_read() {
+    let setup = Setup::new();
+    let mut notes = ["one", "two", "three"].map(|text| setup.attach(text).to_string());
+    notes.sort();
+    let whole = Mutex::new(Vec::new());
+    let paged = move |request: &Request, reply: Reply| {
+        if !request.path.contains("/referrers/") {
+            return reply;
+        }
+        let mut whole = whole.lock().unwrap();
+        let (path, page) = request.path.split_once("?page=").unwrap_or((&request.path, "0"));
+        let page: usize = page.parse().unwrap();
+        if page == 0 {
+            *whole = reply.body;
+        }
+        let mut list: serde_json::Value = serde_json::from_slice(&whole).unwrap();
+        let all = list["manifests"].as_array().unwrap().clone();
+        list["manifests"] = serde_json::json!([all[page]]);
+        let reply = Reply::body(list.to_string());
+        match all.len() - page {
+            1 => reply,
+            _ => reply.with("link", &format!("<{path}?page={}>; rel=\"next\"", page + 1)),
+        }
+    };
+    let registry = Writable::start(Features::default(), |_| Fault::None, paged);
+    setup.push(&registry, &client(), &[]).await.unwrap();
+    let found = client().referrers(&reference(&registry.address, REPOSITORY), &setup.digest()).await.unwrap();
+    let mut found: Vec<_> = found.iter().map(|descriptor| descriptor.digest().to_string()).collect();
+    found.sort();
+    assert_eq!(found, notes);
+}
+
+#[tokio::test]
 async fn without_the_referrers_api_a_tag_lists_them() {
     let setup = Setup::new();
     let first = setup.attach("a note");
