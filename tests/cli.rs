@@ -34,6 +34,29 @@ use std::time::Duration;
 use common::{Pkg, Ran, Sandbox, TinyChannel, skipped, tree};
 
 #[test]
+fn images_that_were_built_before_one_that_fails_are_told() {
+    let sandbox = Sandbox::new();
+    let last = Pkg::new("last", "1.0").file("share/last", "last\n");
+    sandbox.channel(&Sandbox::packages().package(last));
+    sandbox.environment("zz", &["last"]);
+    sandbox.ok(&["lock"]);
+    let archives = walkdir::WalkDir::new(sandbox.path("channel")).into_iter().map(Result::unwrap);
+    for archive in archives.filter(|entry| entry.file_name().to_string_lossy().starts_with("last-")) {
+        fs_err::remove_file(archive.path()).unwrap();
+    }
+    for command in ["build", "make"] {
+        let arguments = [command, "--json", "--platform", "linux/amd64"];
+        let more: &[&str] = if command == "make" { &["--only", "identity"] } else { &[] };
+        let ran = sandbox.run(&[&arguments, more].concat());
+        assert!(ran.code != Some(0) && ran.stderr.contains("last-1.0"), "{}", ran.stderr);
+        let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        let images = report["images"].as_array().unwrap();
+        let name = if command == "make" { &images[0]["built"]["image"] } else { &images[0]["image"] };
+        assert_eq!((images.len(), name), (1, &"tiny".into()));
+    }
+}
+
+#[test]
 fn locks_and_builds_and_does_nothing_twice() {
     let sandbox = Sandbox::new();
     sandbox.ok(&["lock"]);

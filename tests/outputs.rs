@@ -263,6 +263,29 @@ fn an_image_is_pushed_as_it_lies_in_its_layout() {
     }
 }
 
+#[test]
+fn an_update_is_laid_on_an_image_of_a_registry() {
+    let sandbox = locked();
+    let registry = Writable::proper();
+    let before_reference = format!("{}/x/tiny:1", registry.address);
+    sandbox.ok(&["build", "tiny", "--output", &format!("registry:{before_reference}")]);
+    let layers = |path: &str| {
+        let layout = Layout::open(sandbox.path(path)).unwrap();
+        let image = layout.image(esker::oci::Platform::LinuxArm64).unwrap();
+        image.layers.iter().map(|layer| layer.diff_id).collect::<Vec<_>>()
+    };
+    let before = layers("project/.esker/images/tiny");
+    // Nothing is left of it here.
+    for folder in ["project/.esker", "cache"] {
+        fs_err::remove_dir_all(sandbox.path(folder)).unwrap();
+    }
+    sandbox.write("project/tiny/start", b"#!/bin/sh\nexec \"$@\"\n");
+    sandbox.ok(&["build", "tiny", "--onto", &before_reference, "--output", "oci:../on"]);
+    let on = layers("on");
+    assert_eq!((&on[..before.len()], on.len()), (&before[..], before.len() + 1), "one layer with the difference");
+    validate(&Layout::open(sandbox.path("on")).unwrap()).unwrap();
+}
+
 /// A name in Docker that nothing else uses, removed when dropped.
 struct InDocker(String);
 

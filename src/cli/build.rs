@@ -46,14 +46,24 @@ pub async fn run(args: &BuildArgs, session: &Session<'_>, ui: &Ui) -> Result<Exi
     args.build.onto()?;
     sources(&args.build.cache_from)?;
     let mut built = Vec::new();
+    let mut failed = None;
     for image in images {
-        built.push(build(image, &args.build, Layers::Anywhere, session, ui).await?);
+        match build(image, &args.build, Layers::Anywhere, session, ui).await {
+            Ok(image) => built.push(image),
+            Err(failure) => {
+                failed = Some(failure);
+                break;
+            }
+        }
     }
     session.limit_cache();
-    ui.result(&Report { schema: 1, images: built }, |report| {
-        report.images.iter().flat_map(|image| &image.outputs).map(|output| format!("{output}\n")).collect()
-    })?;
-    Ok(ExitCode::SUCCESS)
+    // What was built is there, whatever became of the next.
+    if failed.is_none() || !built.is_empty() {
+        ui.result(&Report { schema: 1, images: built }, |report| {
+            report.images.iter().flat_map(|image| &image.outputs).map(|output| format!("{output}\n")).collect()
+        })?;
+    }
+    failed.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
 impl BuildOptions {

@@ -57,12 +57,26 @@ pub async fn run(args: &MakeArgs, session: &Session<'_>, ui: &Ui) -> Result<Exit
     args.verify.selection()?;
     lock::warn_of_lints(&images, ui);
     let mut made = Vec::new();
+    let mut failed = None;
     for image in images {
-        made.push(make(image, args, session, ui).await?);
+        match make(image, args, session, ui).await {
+            Ok(image) => made.push(image),
+            Err(failure) => {
+                failed = Some(failure);
+                break;
+            }
+        }
     }
     session.limit_cache();
+    if let Some(failure) = failed.take_if(|_| made.is_empty()) {
+        return Err(failure);
+    }
     let report = MakeReport { schema: 1, images: made, seconds: seconds(start) };
     ui.result(&report, human)?;
+    // What was made is there, whatever became of the next.
+    if let Some(failure) = failed {
+        return Err(failure);
+    }
     match verify::failed(&report.images.iter().map(|made| made.verified.report.clone()).collect::<Vec<_>>()) {
         Some(failure) => Err(failure),
         None => Ok(ExitCode::SUCCESS),
