@@ -51,6 +51,21 @@ pub fn suites(codename: &str, snapshot: &Snapshot) -> Vec<Suite> {
     suites
 }
 
+/// `debian.sources` of a system of the release `codename` that is made of the archive of `snapshot`: that same archive.
+/// Without TLS, whose certificates are no part of a small system: it is signatures that apt goes by.
+pub fn sources(codename: &str, snapshot: &Snapshot) -> String {
+    let suite = |suite: Suite| {
+        let root = suite.root.as_str().replacen("https://", "http://", 1);
+        format!(
+            "\nTypes: deb\nURIs: {root}\nSuites: {}\nComponents: {COMPONENT}\nCheck-Valid-Until: no\n\
+             Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n",
+            suite.name
+        )
+    };
+    let suites: String = suites(codename, snapshot).into_iter().map(suite).collect();
+    format!("# Debian as it was when this system was made. For later updates, name an archive that goes on.\n{suites}")
+}
+
 /// What signatures of archives are checked with.
 #[derive(Clone, Debug)]
 pub struct Trust {
@@ -181,5 +196,9 @@ mod tests {
             ]
         );
         assert_eq!(suites("sid", &snapshot).len(), 1);
+        let sources = sources("bookworm", &snapshot);
+        let security =
+            "URIs: http://snapshot.debian.org/archive/debian-security/20261101T000000Z/\nSuites: bookworm-security\n";
+        assert!(sources.contains(security) && sources.matches("\n\nTypes: deb\n").count() == 3, "{sources}");
     }
 }

@@ -28,8 +28,8 @@ pub mod version;
 
 use std::collections::BTreeMap;
 
-pub use archive::Trust;
 use archive::{Reader, Suite, suites};
+pub use archive::{Trust, sources};
 use index::Index;
 use package::Package;
 use relation::{Operator, Relation};

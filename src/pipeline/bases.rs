@@ -69,7 +69,8 @@ impl Session<'_> {
         let is_in = |name: &&String| packages.iter().any(|deb| deb.name == **name);
         let mut skip: Vec<String> = image.debian.skip_maintainer_scripts.iter().filter(is_in).cloned().collect();
         skip.sort();
-        let bootstrap = Bootstrap { release: release.clone(), platform: request.platform, packages, skip };
+        let sources = apt::sources(&release.codename, &snapshot);
+        let bootstrap = Bootstrap { release: release.clone(), platform: request.platform, packages, skip, sources };
         if let Some(base) = packages::recall(request, &bootstrap, &snapshot)? {
             return Ok(base);
         }

@@ -60,7 +60,7 @@ pub fn source_digest(reference: &str, snapshot: &Snapshot) -> Digest {
 fn record(request: &BaseRequest<'_>, bootstrap: &Bootstrap) -> String {
     let hashes: Vec<_> = bootstrap.packages.iter().map(|deb| &deb.sha256).collect();
     let release = (&bootstrap.release.codename, bootstrap.release.slim);
-    let key = (FORMAT, release, bootstrap.platform, hashes, &bootstrap.skip, request.compression);
+    let key = (FORMAT, release, bootstrap.platform, hashes, &bootstrap.skip, &bootstrap.sources, request.compression);
     format!("debian-{}.json", Digest::of(&canonical_json(&key)).hex())
 }
 

@@ -43,6 +43,8 @@ pub struct Bootstrap {
     pub packages: Vec<LockedDeb>,
     /// Packages whose maintainer scripts are known not to matter.
     pub skip: Vec<String>,
+    /// Where apt finds more in the system, as `debian.sources`.
+    pub sources: String,
 }
 
 impl Bootstrap {
@@ -90,37 +92,19 @@ impl Bootstrap {
     /// to find for itself.
     fn besides(&self) -> Vec<Effect> {
         let (machine, format) = ("etc/machine-id", "var/lib/dpkg/info/format");
-        let sources = match self.release.codename.as_str() {
-            "bookworm" => BOOKWORM,
-            _ => "",
-        };
         let mut all = vec![
-            Effect::File { path: machine, text: "" },
+            Effect::File { path: machine, text: "".into() },
             Effect::Mode { path: machine, group: "root", mode: 0o444 },
-            Effect::File { path: "etc/apt/sources.list.d/debian.sources", text: sources },
-            Effect::File { path: format, text: "1\n" },
+            Effect::File { path: "etc/apt/sources.list.d/debian.sources", text: self.sources.clone().into() },
+            Effect::File { path: format, text: "1\n".into() },
             Effect::Directory { path: STATE, mode: 0o755, owner: (0, 0) },
         ];
         if self.release.slim {
-            all.push(Effect::File { path: SLIM.0, text: SLIM.1 });
+            all.push(Effect::File { path: SLIM.0, text: SLIM.1.into() });
         }
         all
     }
 }
-
-const BOOKWORM: &str = "\
-Types: deb
-URIs: http://deb.debian.org/debian
-Suites: bookworm bookworm-updates
-Components: main
-Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
-
-Types: deb
-URIs: http://deb.debian.org/debian-security
-Suites: bookworm-security
-Components: main
-Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
-";
 
 /// Makes `/usr` one with the folders that were beside it once; returns what was made.
 fn merged(tree: &mut Tree, platform: Platform) -> Vec<&'static str> {

@@ -3,6 +3,7 @@
 //! A script that is in no table is followed by [`super::scripts`]; one that does more than can be followed needs a line
 //! here, with what it does on a first installation, or is refused.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::accounts::Accounts;
@@ -31,7 +32,7 @@ pub enum Effect {
     /// A symbolic link, unless there is something.
     Link { path: &'static str, target: &'static str },
     /// A file, unless there is something.
-    File { path: &'static str, text: &'static str },
+    File { path: &'static str, text: Cow<'static, str> },
     /// A copy of another file of the package, unless there is something, or no folder for it.
     Copy { path: &'static str, from: &'static str },
     /// A symbolic link in the place of an empty directory.
@@ -63,7 +64,7 @@ pub fn known(package: &str) -> Option<Vec<Effect>> {
         // The time zone that debconf has where nobody is asked.
         "tzdata" => vec![
             Effect::Link { path: "etc/localtime", target: "/usr/share/zoneinfo/Etc/UTC" },
-            Effect::File { path: "etc/timezone", text: "Etc/UTC\n" },
+            Effect::File { path: "etc/timezone", text: "Etc/UTC\n".into() },
         ],
         // The manuals' index is made when somebody asks for it. User and group `man` are the same everywhere.
         "man-db" => vec![Effect::Directory { path: "var/cache/man", mode: 0o755, owner: (6, 12) }],
@@ -81,16 +82,16 @@ pub fn known(package: &str) -> Option<Vec<Effect>> {
         "vim-runtime" => vec![],
         // Names of networks, for programs that ask for them; engines put their own `/etc/hosts` in the place of this one.
         "netbase" => vec![
-            Effect::File { path: "etc/hosts", text: "127.0.0.1\tlocalhost\n::1\t\tlocalhost\n" },
+            Effect::File { path: "etc/hosts", text: "127.0.0.1\tlocalhost\n::1\t\tlocalhost\n".into() },
             Effect::File {
                 path: "etc/networks",
-                text: "default\t\t0.0.0.0\nloopback\t127.0.0.0\nlink-local\t169.254.0.0\n",
+                text: "default\t\t0.0.0.0\nloopback\t127.0.0.0\nlink-local\t169.254.0.0\n".into(),
             },
         ],
         // What configuration files it has put in place so far.
         "ucf" => vec![
-            Effect::File { path: "var/lib/ucf/hashfile", text: "" },
-            Effect::File { path: "var/lib/ucf/registry", text: "" },
+            Effect::File { path: "var/lib/ucf/hashfile", text: "".into() },
+            Effect::File { path: "var/lib/ucf/registry", text: "".into() },
         ],
         // Capabilities that debconf has not given where nobody is asked; a clock's helper goes without privileges.
         "iproute2" | "libgstreamer1.0-0" => vec![],

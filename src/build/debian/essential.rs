@@ -9,7 +9,7 @@ pub fn known(package: &str) -> Option<Vec<Effect>> {
     let (root, utmp) = ("root", "utmp");
     let folder = |path, mode, group| Effect::Directory { path, mode, owner: (0, group) };
     let copy = |path, from| Effect::Copy { path, from };
-    let empty = |path| Effect::File { path, text: "" };
+    let empty = |path| Effect::File { path, text: "".into() };
     let mode = |path, group, mode| Effect::Mode { path, group, mode };
     Some(match package {
         "base-files" => vec![
@@ -54,7 +54,8 @@ pub fn known(package: &str) -> Option<Vec<Effect>> {
         "dash" => vec![Effect::File {
             path: super::DIVERSIONS,
             text: "/bin/sh\n/bin/sh.distrib\ndash\n\
-                   /usr/share/man/man1/sh.1.gz\n/usr/share/man/man1/sh.distrib.1.gz\ndash\n",
+                   /usr/share/man/man1/sh.1.gz\n/usr/share/man/man1/sh.distrib.1.gz\ndash\n"
+                .into(),
         }],
         // Its database of questions is made when one is asked.
         "debconf" => vec![],
