@@ -61,7 +61,7 @@ mod tests {
         assert_eq!(chosen(&Selection::default()).len(), ALL.len());
         assert_eq!(
             chosen(&selection(&["dask", "hub.binder"], &["dask.commands"])),
-            ["hub.binder", "dask.gateway-preload"]
+            ["hub.binder", "dask.gateway-preload", "dask.local-cluster"]
         );
     }
 
