@@ -78,10 +78,7 @@ COPY --from=root --chown={{ owner }} /srv /srv
 COPY {% if file.owner %}--chown={{ file.owner }} {% endif %}{{ file.source }} /{{ file.path }}
 {% endfor %}
 RUN chmod 0755 {% for path in executables %}{{ path }} {% endfor %}/srv/onbuild/onbuild; \
-    rm -r /srv/onbuild/files; \
-    install --directory --owner {{ account.uid }} --group {{ account.gid }} \
-        /srv/onbuild/files /srv/onbuild/files/binder /srv/onbuild/files/.binder \
-        /srv/onbuild/files/system /srv/onbuild/files/environment
+    rm -r /srv/onbuild/files
 {% block last %}
 {% endblock %}
 
