@@ -54,7 +54,7 @@ ENV {{ env | join(" \\\n    ") }}
 
 {% block user %}
 # The user, by number what JupyterHub and Binder expect. Its home is empty: hubs lay a volume over it.
-RUN taken="$(getent passwd {{ account.uid }} | cut -d: -f1)"; \
+RUN taken="$(awk -F: '$3 == {{ account.uid }} { print $1 }' /etc/passwd)"; \
     if [ -n "${taken}" ]; then userdel --remove "${taken}"; fi; \
     getent group {{ account.gid }} > /dev/null || groupadd --gid {{ account.gid }} {{ account.name }}; \
     useradd --uid {{ account.uid }} --gid {{ account.gid }} --no-create-home --home-dir {{ account.home }} \

@@ -14,6 +14,7 @@ shopt -s nullglob
 
 files=/srv/onbuild/files
 root_prefix={{ root_prefix }}
+micromamba=$root_prefix/bin/micromamba
 prefix={{ prefix }}
 # Where https:// is fetched from: https:/ as it is, or a mirror's http://HOST:PORT/https.
 mirror=${PACKAGE_MIRROR:-https:/}
@@ -53,10 +54,13 @@ has_files() {
     [ ! -d "$1" ] || find "$1" -type f ! -name Dockerfile -print -quit
 }
 
-# Every package comes with its records, so the package cache is of no use to anyone afterwards.
+# conda PREFIX ARGUMENT...: makes an environment. Every package comes with its records, so the packages themselves are of no
+# use to anyone afterwards, nor are the records' paths of them.
 conda() {
-    MAMBA_ROOT_PREFIX=$root_prefix CONDA_PKGS_DIRS=${PACKAGE_CACHE:-/tmp/packages} "$micromamba" "$@"
-    [ -n "${PACKAGE_CACHE:-}" ] || rm -rf /tmp/packages
+    local cache=${PACKAGE_CACHE:-/tmp/packages}
+    MAMBA_ROOT_PREFIX=$root_prefix CONDA_PKGS_DIRS=$cache "$micromamba" create --yes --prefix "$@"
+    find "$1/conda-meta" -name '*.json' -exec sed -i "s#\"$cache/[^\"]*\"#\"\"#g" {} +
+    [ -n "${PACKAGE_CACHE:-}" ] || rm -rf "$cache"
 }
 
 # create PREFIX LOCK: what an explicit lock lists, each package checked with the hash that is locked; then pip's packages.
@@ -64,7 +68,7 @@ create() {
     local lock pip
     lock=$(mktemp --suffix=.lock)
     sed "s#^https:/#$mirror#" "$2" > "$lock"
-    conda create --yes --prefix "$1" --file "$lock"
+    conda "$1" --file "$lock"
     # The records tell where a package is from, not through which mirror it came.
     [ "$mirror" = https:/ ] || find "$1/conda-meta" -type f -exec sed -i "s#$mirror/#https://#g" {} +
     pip=$(mktemp --suffix=.txt)
@@ -191,18 +195,18 @@ environment() {
         create "$prefix" "$lock"
     elif [ -f "$folder/conda-lock.yml" ]; then
         grep -qE "^ *platform: *$(subdir) *$" "$folder/conda-lock.yml" || fail "conda-lock.yml is not for $(subdir)"
-        conda create --yes --prefix "$prefix" --file "$folder/conda-lock.yml"
+        conda "$prefix" --file "$folder/conda-lock.yml"
     elif [ -n "${locks[*]}" ]; then
         # An environment.yml beside locks of other platforms is what they were made of: solving it would be another image.
         fail "there is no conda-$(subdir).lock, only ${locks[*]##*/}"
     elif [ -f "${environment[0]}" ]; then
-        (cd "$folder" && conda create --yes --prefix "$prefix" --file "${environment[0]}")
+        (cd "$folder" && conda "$prefix" --file "${environment[0]}")
     elif [ -f "${environment[1]}" ]; then
-        (cd "$folder" && conda create --yes --prefix "$prefix" --file "${environment[1]}")
+        (cd "$folder" && conda "$prefix" --file "${environment[1]}")
     else
         # Words, as there may be several packages.
         # shellcheck disable=SC2086
-        conda create --yes --prefix "$prefix" ${DEFAULT_PACKAGES:?}
+        conda "$prefix" ${DEFAULT_PACKAGES:?}
     fi
     strip "$prefix"
 }
@@ -235,7 +239,6 @@ finish() {
     rm -rf "$HOME/.cache"
 }
 
-micromamba=$root_prefix/bin/micromamba
 case "${1:-}" in
     root | system | environment | finish) "$1" ;;
     *) fail "usage: onbuild root|system|environment|finish" ;;
