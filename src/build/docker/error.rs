@@ -12,14 +12,6 @@ pub enum Error {
     /// The engine, the builder, or a step of a Dockerfile failed.
     #[error(transparent)]
     Docker(#[from] docker::Error),
-    /// There is nothing to build from.
-    #[error("`{image}` has no `{}`", path.display())]
-    NoDockerfile {
-        /// The image.
-        image: String,
-        /// Where a Dockerfile would be.
-        path: PathBuf,
-    },
     /// A file cannot be sent to the builder.
     #[error("cannot send `{}` to the builder", path.display())]
     Context {

@@ -32,7 +32,7 @@ use work::Work;
 use super::Built;
 use super::base::BaseImage;
 use crate::channel::Client;
-use crate::docker::{self, BuildkitDaemon, DaemonAddress};
+use crate::docker::{Builder, BuildkitDaemon, DaemonAddress, Engine};
 use crate::lock::LockedPackage;
 use crate::oci::{Compression, Platform};
 use crate::progress::Progress;
@@ -41,7 +41,7 @@ use crate::progress::Progress;
 pub const BASE: &str = "BASE";
 /// The build argument for the image of the project that an image is built on.
 pub const BASE_IMAGE: &str = "BASE_IMAGE";
-/// The build argument for where locked packages are served: `MIRROR/https/HOST/PATH` is the package of that URL.
+/// The build argument for what stands for `https:/` in the URLs of locked packages.
 pub const PACKAGE_MIRROR: &str = "PACKAGE_MIRROR";
 
 /// An image to be built.
@@ -75,8 +75,8 @@ pub struct Request<'a> {
 /// Who builds.
 #[derive(Clone, Copy, Debug)]
 pub enum BuilderChoice<'a> {
-    /// The Docker engine.
-    Engine(&'a docker::Setting),
+    /// The Docker engine, by one of its builders.
+    Engine(&'a Engine, Builder),
     /// A BuildKit daemon, which sees nothing of this machine.
     Daemon {
         /// Where it is.
@@ -92,6 +92,8 @@ pub struct Recipe<'a> {
     pub name: &'a str,
     /// Its Dockerfile and what that is built with.
     pub context: Context,
+    /// Its own build arguments.
+    pub args: BTreeMap<String, String>,
 }
 
 /// Builds the image into the OCI layout at `layout`, which is made when needed.
@@ -105,9 +107,8 @@ pub async fn build(
     progress: &dyn Progress,
 ) -> Result<Built, Error> {
     match request.builder {
-        BuilderChoice::Engine(setting) => {
-            let engine = docker::Engine::connect(setting).await?;
-            Work::new(request, layout, progress)?.with_engine(&engine, client).await
+        BuilderChoice::Engine(engine, builder) => {
+            Work::new(request, layout, progress)?.with_engine(engine, builder, client).await
         }
         BuilderChoice::Daemon { address, parent } => {
             let daemon = BuildkitDaemon::connect(address).await?;

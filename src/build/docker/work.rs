@@ -41,8 +41,7 @@ impl<'a> Work<'a> {
     }
 
     /// Builds with the Docker engine.
-    pub async fn with_engine(&self, engine: &Engine, client: &Client) -> Result<Built, Error> {
-        let builder = engine.builder().await?;
+    pub async fn with_engine(&self, engine: &Engine, builder: Builder, client: &Client) -> Result<Built, Error> {
         if let Builder::Classic(reason) = builder {
             self.progress.note(&format!("the engine's classic builder builds: {reason}"));
         }
@@ -82,8 +81,9 @@ impl<'a> Work<'a> {
         let mut below = (BASE, loaded);
         for recipe in &self.request.recipes {
             let mut args = BTreeMap::from([(below.0.to_owned(), below.1)]);
-            args.extend(mirror.map(|mirror| (PACKAGE_MIRROR.to_owned(), mirror.url())));
+            args.extend(mirror.map(|mirror| (PACKAGE_MIRROR.to_owned(), format!("{}/https", mirror.url()))));
             hidden.extend(args.clone());
+            args.extend(recipe.args.clone());
             let tag = self.tag(recipe.name, platform);
             let request = BuildRequest {
                 dockerfile: recipe.context.dockerfile.clone(),
@@ -141,7 +141,7 @@ impl<'a> Work<'a> {
         let tag = self.tag(recipe.name, platform);
         let request = BuildRequest {
             dockerfile: recipe.context.dockerfile.clone(),
-            args: BTreeMap::from([arg]),
+            args: recipe.args.clone().into_iter().chain([arg]).collect(),
             platform,
             tag: tag.clone(),
             host_network: false,
