@@ -46,8 +46,8 @@ impl Engine {
     /// says goes to `progress` as it comes.
     ///
     /// # Errors
-    /// [`Error::Step`] when a step of the Dockerfile failed, [`Error::Build`] when it is the Dockerfile's or the builder's
-    /// fault; [`Error::Archive`] when the context cannot be read.
+    /// [`Error::Step`] when a step of the Dockerfile failed, [`Error::Build`] when it is the Dockerfile's or the
+    /// builder's fault; [`Error::Archive`] when the context cannot be read.
     pub async fn build<E: Send + 'static>(
         &self,
         request: &BuildRequest,

@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(builder_of(&version("1.41", "Engine")), Builder::BuildKit);
         assert!(matches!(builder_of(&version("1.38", "Engine")), Builder::Classic(reason) if reason.contains("older")));
         assert!(
-            matches!(builder_of(&version("1.41", "Podman Engine")), Builder::Classic(reason) if reason.contains("Podman"))
+            matches!(builder_of(&version("1.41", "Podman Engine")), Builder::Classic(why) if why.contains("Podman"))
         );
     }
 

@@ -1,13 +1,14 @@
 //! A BuildKit daemon of its own, on another machine or in a cluster, for builds that outgrow this one.
 //!
 //! What is built is sent there and comes back as an archive like the engine's. A daemon in a container or a pod is
-//! reached as BuildKit's own tools do it: `docker exec` or `kubectl exec` runs `buildctl dial-stdio` there, behind a socket
-//! of this process that only this user can open.
+//! reached as BuildKit's own tools do it: `docker exec` or `kubectl exec` runs `buildctl dial-stdio` there, behind a
+//! socket of this process that only this user can open.
 
 use std::fmt;
 use std::path::Path;
 use std::process::Stdio;
 use std::str::FromStr;
+use std::time::Duration;
 
 use bollard::grpc::build::ImageBuildOutputCompression;
 use bollard::grpc::build::{ImageBuildFrontendOptions, ImageBuildLoadInput, ImageBuildNetworkMode, ImageBuildPlatform};
@@ -25,6 +26,9 @@ use url::Url;
 use super::steps::Steps;
 use super::{BuildRequest, Error};
 use crate::progress::Progress;
+
+/// How long the end of what a daemon says is waited for when a build has ended.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// Where a BuildKit daemon is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,7 +162,17 @@ impl BuildkitDaemon {
             None,
             Some(id.clone()),
         );
-        let (built, ()) = tokio::join!(build, self.follow(id, &mut steps));
+        let built = {
+            let (mut build, mut follow) = (std::pin::pin!(build), std::pin::pin!(self.follow(id, &mut steps)));
+            tokio::select! {
+                built = &mut build => {
+                    // The last of what was said may still be on its way; of a build that never began, nothing is.
+                    drop(tokio::time::timeout(GRACE, follow).await);
+                    built
+                }
+                () = &mut follow => build.await,
+            }
+        };
         built.map_err(|error| match error {
             GrpcError::TonicStatus { err } => steps.failure(err.message()),
             other => Error::NoBuilder { at: self.address.to_string(), reason: causes(&other) },
@@ -259,46 +273,4 @@ async fn connect(mut stream: UnixStream, command: Vec<String>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn way(text: &str) -> Option<String> {
-        match text.parse::<DaemonAddress>().ok()?.way {
-            Way::Direct(uri) => Some(uri),
-            Way::Through(command) => Some(command.join(" ")),
-        }
-    }
-
-    #[test]
-    fn addresses_are_those_of_buildkits_own_tools() {
-        for (text, expected) in [
-            ("tcp://build.example.org:1234", Some("http://build.example.org:1234")),
-            ("unix:///run/buildkit/buildkitd.sock", Some("unix:///run/buildkit/buildkitd.sock")),
-            ("docker-container://buildkitd", Some("docker exec -i buildkitd buildctl dial-stdio")),
-            ("kube-pod://builder-0", Some("kubectl exec -i builder-0 -- buildctl dial-stdio")),
-            (
-                "kube-pod://builder-0?namespace=ci&container=buildkitd&context=far",
-                Some(
-                    "kubectl --namespace=ci --context=far exec -i --container=buildkitd builder-0 -- buildctl dial-stdio",
-                ),
-            ),
-            ("tcp://build.example.org", None),
-            ("tcp://build.example.org:1/x", None),
-            ("unix://relative", None),
-            ("docker-container://--privileged", None),
-            ("kube-pod://pod?image=x", None),
-            ("ssh://build.example.org", None),
-            ("build.example.org:1234", None),
-        ] {
-            assert_eq!(way(text).as_deref(), expected, "{text}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_daemon_that_is_not_there_is_said_to_be() {
-        for address in ["tcp://127.0.0.1:1", "unix:///nowhere/buildkitd.sock"] {
-            let error = BuildkitDaemon::connect(&address.parse().unwrap()).await.err().unwrap();
-            assert!(error.to_string().contains(address) && error.remedy().is_some(), "{error}");
-        }
-    }
-}
+mod tests;

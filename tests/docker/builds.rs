@@ -9,6 +9,7 @@ use crate::project::{Project, has_engine, host};
 /// Something of every kind: a step that leaves times, a file of the folder, settings that OCI's types do not know.
 const DOCKERFILE: &str = r#"ARG BASE
 FROM ${BASE}
+ENV PROJECT=UNIQUE
 RUN mkdir /made && echo "$RANDOM" > /dev/null && echo made > /made/file
 COPY note /made/note
 ENV GREETING="good day"
@@ -17,8 +18,14 @@ ONBUILD RUN echo child > /made/child
 CMD ["/bin/sh"]
 "#;
 
+/// The builder's cache is the engine's: what other runs of this test left there must not serve this one.
+fn unique(dockerfile: &str, project: &Project) -> String {
+    dockerfile.replace("UNIQUE", project.path("project").to_str().unwrap())
+}
+
 fn noted(dockerfile: &str) -> Project {
     let project = Project::new(dockerfile);
+    project.write("project/tiny/Dockerfile", unique(dockerfile, &project).as_bytes());
     project.write("project/tiny/note", b"a note\n");
     project
 }
@@ -71,7 +78,7 @@ fn the_same_comes_out_again_with_the_builder_s_cache_and_without() {
     project.build_with(&[], &[]);
     project.write("project/tiny/note", b"another note\n");
     let changed = project.build_with(&[], &[]);
-    assert_eq!(changed.report["platforms"][0]["reused_layers"], 2);
+    assert_eq!(changed.report["platforms"][0]["reused_layers"], 2, "{}", changed.said);
     let stamped = project.build_with(&[], &[("SOURCE_DATE_EPOCH", "1700000000")]);
     assert_eq!(stamped.configuration()["created"], "2023-11-14T22:13:20Z");
 }
@@ -102,13 +109,15 @@ fn packages_come_from_esker_s_cache_and_only_those_that_are_locked() {
     if !has_engine() {
         return;
     }
-    let fetch = r#"fetch() { exec 3<>"/dev/tcp/$host/$port"; printf 'GET /https/%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n' "$1" >&3; cat <&3; }"#;
+    let fetch = r#"fetch() { exec 3<>"/dev/tcp/$host/$port"; \
+        printf 'GET /https/%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n' "$1" >&3; cat <&3; }"#;
     let dockerfile = format!(
         r#"ARG BASE
 FROM ${{BASE}}
 ARG PACKAGE_MIRROR
 SHELL ["/bin/bash", "-euc"]
-RUN address="${{PACKAGE_MIRROR#http://}}"; address="${{address%/https}}"; host="${{address%:*}}"; port="${{address#*:}}"; \
+RUN address="${{PACKAGE_MIRROR#http://}}"; address="${{address%/https}}"; \
+    host="${{address%:*}}"; port="${{address#*:}}"; \
     {fetch}; mkdir /got; \
     fetch conda.anaconda.org/conda-forge/noarch/FILE | head -n1 > /got/locked; \
     fetch conda.anaconda.org/conda-forge/noarch/other-1-0.conda | head -n1 > /got/other
@@ -137,7 +146,7 @@ fn an_image_is_built_on_the_image_of_the_root_prefix() {
     }
     let project = Project::new("ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nRUN echo tiny > /made/tiny\n");
     project.environment("base-image", &["certs"]);
-    project.write("project/base-image/Dockerfile", DOCKERFILE.as_bytes());
+    project.write("project/base-image/Dockerfile", unique(DOCKERFILE, &project).as_bytes());
     project.write("project/base-image/note", b"below\n");
     project.ok(&["lock"]);
     let built = project.build_with(&[], &[]);

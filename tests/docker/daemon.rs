@@ -41,10 +41,12 @@ fn a_daemon_in_a_container_is_reached_and_what_it_cannot_see_is_said() {
         return skipped("there is no Python");
     }
     let project = Project::new("ARG BASE\nFROM ${BASE}\n");
-    program(&project, "bin/docker", STAND_IN);
+    program(&project, "bin/docker", "#!/bin/sh\nexit 1\n");
     let path = format!("{}:{}", project.path("bin").display(), std::env::var("PATH").unwrap());
     let builder = ["build", "tiny", "--builder", "docker-container://buildkitd"];
     let build = || Ran::new(project.command(&builder).env("PATH", &path).output().unwrap());
+    build().fails(3, &["`docker-container://buildkitd` cannot be reached"]);
+    program(&project, "bin/docker", STAND_IN);
     build().fails(2, &["docker-container://buildkitd", "`rootfs:../base-amd64.tar`, which is in no registry"]);
 
     // What is built on another image needs that one where the daemon can get it.
@@ -54,9 +56,6 @@ fn a_daemon_in_a_container_is_reached_and_what_it_cannot_see_is_said() {
     build().fails(2, &["build the image first"]);
     project.ok(&["build", "base-image"]);
     build().fails(1, &["`base-image`, which it builds on", "`esker push base-image`"]);
-
-    program(&project, "bin/docker", "#!/bin/sh\nexit 1\n");
-    build().fails(3, &["`docker-container://buildkitd` cannot be reached"]);
 }
 
 #[tokio::test]
@@ -78,7 +77,7 @@ print("ready", flush=True)
 while True:
     connection, _ = listener.accept()
     subprocess.Popen(["python3", "stand-in", "exec", "-i", "buildkitd", "buildctl", "dial-stdio"],
-                     stdin=connection, stdout=connection)
+                     stdin=connection, stdout=connection, stderr=subprocess.DEVNULL)
     connection.close()
 "#,
         socket.display()

@@ -1,7 +1,8 @@
 //! The configuration of an image that a builder made, without what it owes to the time and place of the build; and its
 //! manifest.
 //!
-//! The configuration is JSON from end to end: engines know fields that OCI's types have no place for, such as `OnBuild`.
+//! The configuration is JSON from end to end: engines know fields that OCI's types have no place for, such as
+//! `OnBuild`.
 
 use std::collections::HashMap;
 
@@ -139,15 +140,19 @@ mod tests {
         let classic = json!({
             "architecture": "amd64", "os": "linux", "created": "2026-01-02T03:04:05Z", "container": "ab",
             "container_config": {"Cmd": ["x"]}, "docker_version": "20.10", "rootfs": {"type": "layers", "diff_ids": []},
-            "config": {"Hostname": "", "Image": "sha256:1", "Tty": false, "Env": ["A=1"], "Volumes": null, "OnBuild": ["RUN x"],
+            "config": {"Hostname": "", "Image": "sha256:1", "Tty": false, "Env": ["A=1"], "Volumes": null,
+                       "OnBuild": ["RUN x"],
                        "Healthcheck": {"Test": ["CMD", "y"], "Interval": 3_000_000_000u64}},
-            "history": [{"created": "2026-01-02T03:04:05Z", "created_by": "RUN |1 PACKAGE_MIRROR=http://127.0.0.1:5 /bin/sh -c z", "empty_layer": true}],
+            "history": [{"created": "2026-01-02T03:04:05Z", "empty_layer": true,
+                         "created_by": "RUN |1 PACKAGE_MIRROR=http://127.0.0.1:5 /bin/sh -c z"}],
         });
         let expected = json!({
             "architecture": "amd64", "os": "linux", "created": "1970-01-01T00:00:00Z",
             "rootfs": {"type": "layers", "diff_ids": []},
-            "config": {"Env": ["A=1"], "OnBuild": ["RUN x"], "Healthcheck": {"Test": ["CMD", "y"], "Interval": 3_000_000_000u64}},
-            "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "RUN |1 PACKAGE_MIRROR= /bin/sh -c z", "empty_layer": true}],
+            "config": {"Env": ["A=1"], "OnBuild": ["RUN x"],
+                       "Healthcheck": {"Test": ["CMD", "y"], "Interval": 3_000_000_000u64}},
+            "history": [{"created": "1970-01-01T00:00:00Z", "empty_layer": true,
+                         "created_by": "RUN |1 PACKAGE_MIRROR= /bin/sh -c z"}],
         });
         assert_eq!(normal(&classic), expected);
         let mut buildkit = expected.clone();

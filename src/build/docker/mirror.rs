@@ -1,7 +1,7 @@
 //! Locked packages, served to build steps on this machine's loopback from esker's own cache.
 //!
-//! So a package is downloaded once for both engines, through the mirrors and with the credentials of whoever builds, and
-//! no credentials get into a build. Only what is locked is served: `/https/HOST/PATH` is the package with that URL.
+//! So a package is downloaded once for both engines, through the mirrors and with the credentials of whoever builds,
+//! and no credentials get into a build. Only what is locked is served: `/https/HOST/PATH` is the package with that URL.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

@@ -1,4 +1,5 @@
-//! Images from Dockerfiles, built by the Docker engine or a BuildKit daemon, and put together as the native engine's are.
+//! Images from Dockerfiles, built by the Docker engine or a BuildKit daemon, and put together as the native engine's
+//! are.
 //!
 //! ```text
 //! Context ─► engine or daemon ─► archive ─► Saved ─► EngineImage ─► image
