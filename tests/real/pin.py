@@ -16,7 +16,8 @@ from fetch import Apt, find_mirror, platform_options
 
 # The base system: what Debian's `minbase` is, and what an image needs beside it. usr-is-merged instead of usrmerge,
 # which would bring all of perl for a conversion that a new system does not need.
-BASE = ["?essential", "?priority(required)", "apt", "usr-is-merged", "usrmerge-", "ca-certificates", "tzdata"]
+# bzip2 unpacks the package that Dockerfiles install with, where no archive can be asked for it.
+BASE = ["?essential", "?priority(required)", "apt", "usr-is-merged", "usrmerge-", "bzip2", "ca-certificates", "tzdata"]
 
 # The interpreters and machines that the tool itself may run on.
 TOOL_PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
