@@ -15,6 +15,7 @@ mod steps;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::models::{ContainerCreateBody, HostConfig, PortBinding};
@@ -57,7 +58,7 @@ impl Outputs {
 #[derive(Clone, Debug)]
 pub struct Engine {
     docker: bollard::Docker,
-    host: Host,
+    host: Arc<Host>,
     /// Whether BuildKit is to build, if somebody said so.
     buildkit: Option<bool>,
 }

@@ -1,6 +1,7 @@
 //! Connecting to the engine, wherever it is.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::API_DEFAULT_VERSION;
@@ -33,11 +34,11 @@ impl Engine {
         let unreachable = |source| Error::Unreachable { at: format!("`{host}`"), source: Box::new(source) };
         let docker = open(&host, setting).map_err(unreachable)?;
         docker.ping().await.map_err(unreachable)?;
-        Ok(Self { docker, host, buildkit: setting.buildkit })
+        Ok(Self { docker, host: Arc::new(host), buildkit: setting.buildkit })
     }
 
     /// Where it is.
-    pub const fn host(&self) -> &Host {
+    pub fn host(&self) -> &Host {
         &self.host
     }
 
@@ -60,7 +61,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Refused`].
     pub async fn shares_loopback(&self) -> Result<bool, Error> {
-        if !matches!(self.host, Host::Unix(_)) {
+        if !matches!(*self.host, Host::Unix(_)) {
             return Ok(false);
         }
         let info = self.docker.info().await.map_err(refused("tell about itself"))?;

@@ -82,7 +82,10 @@ impl Tar {
             return;
         }
         let mut header = tar::Header::new_gnu();
-        (header.set_uid(0), header.set_gid(0), header.set_mode(mode), header.set_mtime(1_600_000_000));
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mode(mode);
+        header.set_mtime(1_600_000_000);
         header.set_size(content.len() as u64);
         let builder = self.builder.get_or_insert_with(|| tar::Builder::new(Vec::new()));
         builder.append_data(&mut header, path, content).unwrap();

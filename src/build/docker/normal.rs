@@ -202,8 +202,11 @@ fn padding(size: u64) -> usize {
     usize::try_from(size.next_multiple_of(BLOCK as u64) - size).expect("less than a block")
 }
 
-/// Records of `LENGTH KEY=VALUE\n` (POSIX.1-2001, "pax Extended Header"): key, value and all of each.
-fn records(mut bytes: &[u8]) -> io::Result<Vec<(&[u8], &[u8], &[u8])>> {
+/// Key, value, and all of a record.
+type Record<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
+/// Records of `LENGTH KEY=VALUE\n` (POSIX.1-2001, "pax Extended Header").
+fn records(mut bytes: &[u8]) -> io::Result<Vec<Record<'_>>> {
     let malformed = || invalid("a malformed extended header");
     let mut records = Vec::new();
     while !bytes.is_empty() {

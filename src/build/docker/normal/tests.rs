@@ -25,7 +25,9 @@ fn layer(files: &[File<'_>]) -> Vec<u8> {
         let mut header = Header::new_ustar();
         header.set_size(file.content.len() as u64);
         header.set_mode(0o4755);
-        (header.set_uid(7), header.set_gid(8), header.set_mtime(file.time));
+        header.set_uid(7);
+        header.set_gid(8);
+        header.set_mtime(file.time);
         header.set_username(file.owner).unwrap();
         header.set_groupname(file.owner).unwrap();
         builder.append_data(&mut header, file.path, file.content.as_slice()).unwrap();
