@@ -67,6 +67,8 @@ pub struct Request<'a> {
     pub selection: &'a Selection,
     /// The `esker` program that the embedded runner starts; this process's own if `None`.
     pub runner: Option<&'a Path>,
+    /// Where the Docker engine is.
+    pub docker: &'a crate::docker::Setting,
 }
 
 /// What came of it.

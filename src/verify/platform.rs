@@ -51,6 +51,7 @@ fn chosen<'a>(request: &'a Request<'_>, subject: &'a Subject<'_>) -> impl Iterat
 
 async fn prepare(request: &Request<'_>, subject: &Subject<'_>, progress: &dyn Progress) -> Result<Prepared, Error> {
     let preparation = runtime::Preparation {
+        docker: request.docker,
         image: &subject.image,
         layout: request.layout,
         config: subject.container.clone(),

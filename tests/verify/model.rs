@@ -221,6 +221,7 @@ impl Model {
             jobs: 2,
             selection: &self.selection,
             runner: Some(&tiny::esker()),
+            docker: &crate::docker::setting(),
         };
         verify(&request, &Silent).await
     }
