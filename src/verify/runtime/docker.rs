@@ -74,7 +74,7 @@ impl Docker {
         let (stdout, stderr) = (Tail::default(), Tail::default());
         let (requests, received) = mpsc::unbounded_channel();
         let task = tokio::spawn(guard.supervise(received, outputs, stdout.clone(), stderr.clone()));
-        Ok(Running { address, stdout, stderr, requests, task })
+        Ok(Running::new(address, stdout, stderr, requests, task))
     }
 }
 

@@ -1,10 +1,12 @@
-//! Running programs in an image: the seam between the embedded runner and the Docker engine.
+//! Running programs in an image: the seam between the embedded runner, the Docker engine and Podman.
 
 pub mod config;
 pub mod docker;
 pub mod embedded;
 mod error;
+pub mod podman;
 mod prepare;
+mod recorded;
 mod running;
 mod tail;
 
@@ -16,7 +18,9 @@ use serde::{Deserialize, Serialize};
 
 pub use config::ContainerConfig;
 pub use error::Error;
+pub use podman::PodmanError;
 pub use prepare::{Preparation, Prepared};
+pub use recorded::Recorded;
 pub use running::{Output, Running, Stop};
 pub use tail::Tail;
 
@@ -29,6 +33,8 @@ pub enum RuntimeKind {
     Embedded,
     /// The local Docker engine.
     Docker,
+    /// Podman, by its program.
+    Podman,
 }
 
 /// A place where one platform of one image is ready to run.
@@ -154,6 +160,12 @@ impl Command {
         self.network = Network::Reachable(port);
         self
     }
+}
+
+/// A port of the loopback interface that is free at this moment.
+fn free_port() -> Result<u16, Error> {
+    let free = std::net::TcpListener::bind(loopback(0)).and_then(|listener| listener.local_addr());
+    free.map(|address| address.port()).map_err(Error::NoPort)
 }
 
 /// A loopback address with this port.
