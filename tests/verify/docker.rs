@@ -81,6 +81,22 @@ async fn programs_run_time_out_and_are_stopped() {
     prepared.remove().await;
 }
 
+#[tokio::test]
+async fn users_mounts_and_read_only_images() {
+    let Some(_) = engine().await else { return };
+    let model = own(Model::running());
+    let prepared = loaded(&model).await;
+    let shown = model.folder.path().join("shown");
+    fs_err::create_dir(&shown).unwrap();
+    fs_err::write(shown.join("file"), "from outside").unwrap();
+    let script = "echo $UID ${GROUPS[0]} $(< /mnt/tests/file); \
+                  for d in /mnt/tests /srv ~ /tmp; do { echo > $d/new; } 2>/dev/null && echo $d; done; :";
+    let command = Command::instead(["bash", "-c", script]).as_user(54321, 0).mount(&shown, "/mnt/tests");
+    let output = prepared.runtime().run(&command.read_only().over_empty_home(), SOON).await.unwrap();
+    assert_eq!(output.stdout, "54321 0 from outside\n/home/jovyan\n/tmp\n", "{output:?}");
+    prepared.remove().await;
+}
+
 /// Run by [`an_engine_that_is_not_there_is_said_to_be_out_of_reach`] in a process of its own.
 #[tokio::test]
 async fn helper_that_connects_to_nothing() {

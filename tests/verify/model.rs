@@ -65,8 +65,8 @@ impl Model {
             selection: Selection::default(),
             timeout: Duration::from_secs(20),
         };
-        for directory in ["etc", "home", "tmp"] {
-            model.put(directory, None, 0o755, 0);
+        for (directory, mode) in [("etc", 0o755), ("home", 0o755), ("tmp", 0o1777)] {
+            model.put(directory, None, mode, 0);
         }
         for directory in ["home/jovyan", "srv", "srv/conda", "srv/conda/envs", "srv/conda/envs/notebook"] {
             model.put(directory, None, 0o755, 1000);

@@ -11,6 +11,7 @@ mod running;
 mod tail;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -35,6 +36,16 @@ pub enum RuntimeKind {
     Docker,
     /// Podman, by its program.
     Podman,
+}
+
+impl RuntimeKind {
+    /// Whether its containers can be given GPUs: an engine has a hook for the driver's files and devices.
+    pub const fn has_gpus(self) -> bool {
+        match self {
+            Self::Embedded => false,
+            Self::Docker => true,
+        }
+    }
 }
 
 /// A place where one platform of one image is ready to run.
@@ -73,6 +84,24 @@ pub struct Command {
     pub volume_over_home: bool,
     /// The network it sees.
     pub network: Network,
+    /// User and group in the place of the image's.
+    pub user: Option<(u32, u32)>,
+    /// Whether nothing can be written but `/tmp`, `/dev/shm` and the volume over `HOME`.
+    pub read_only: bool,
+    /// Directories of this machine that it sees.
+    pub mounts: Vec<Mount>,
+    /// Whether it gets all of this machine's GPUs. The embedded runner has none to give: see
+    /// [`RuntimeKind::has_gpus`].
+    pub gpus: bool,
+}
+
+/// A directory of this machine, to be seen but not written in a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Where it is, absolute. Everybody must be able to read it, as the container's user is somebody else.
+    pub source: PathBuf,
+    /// Where it is seen, absolute; made if it is not there.
+    pub target: String,
 }
 
 /// Which program a container runs.
@@ -127,7 +156,16 @@ impl std::fmt::Display for Exit {
 impl Command {
     /// `program` with the image's environment, a HOME of the image's, and no network.
     pub fn new(program: Program) -> Self {
-        Self { program, env: Vec::new(), volume_over_home: false, network: Network::None }
+        Self {
+            program,
+            env: Vec::new(),
+            volume_over_home: false,
+            network: Network::None,
+            user: None,
+            read_only: false,
+            mounts: Vec::new(),
+            gpus: false,
+        }
     }
 
     /// The image's entrypoint with `arguments`.
@@ -158,6 +196,34 @@ impl Command {
     #[must_use]
     pub fn reachable_at(mut self, port: u16) -> Self {
         self.network = Network::Reachable(port);
+        self
+    }
+
+    /// The same with another user and group than the image's.
+    #[must_use]
+    pub fn as_user(mut self, uid: u32, gid: u32) -> Self {
+        self.user = Some((uid, gid));
+        self
+    }
+
+    /// The same with the image's files read-only.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
+    }
+
+    /// The same with the directory `source` of this machine at `target`, read-only.
+    #[must_use]
+    pub fn mount(mut self, source: &Path, target: &str) -> Self {
+        self.mounts.push(Mount { source: source.to_owned(), target: target.to_owned() });
+        self
+    }
+
+    /// The same with this machine's GPUs.
+    #[must_use]
+    pub fn with_gpus(mut self) -> Self {
+        self.gpus = true;
         self
     }
 }

@@ -84,8 +84,10 @@ impl Embedded {
             argv,
             env: config.env.iter().chain(&command.env).cloned().collect(),
             cwd: config.working_dir.clone(),
-            owner: self.image.owner,
+            owner: command.user.unwrap_or(self.image.owner),
             volume: command.volume_over_home.then(|| config.variable("HOME").unwrap_or("/home/jovyan").to_owned()),
+            read_only: command.read_only,
+            mounts: command.mounts.clone(),
             network: command.network,
             hostname: "esker".to_owned(),
         }
