@@ -201,6 +201,10 @@ pub struct VerifyChoice<'a> {
     pub timeout: Duration,
     /// Which checks run.
     pub selection: &'a Selection,
+    /// Whether the image stays unpacked for the next run.
+    pub keep_unpacked: bool,
+    /// Whether outputs of containers are kept of checks that passed, too.
+    pub keep_all_logs: bool,
 }
 
 /// What is kept of a run of verify that passed.
@@ -368,10 +372,14 @@ impl<'a> Session<'a> {
             platforms: choice.platforms,
             runtime: choice.runtime,
             work_dir: &self.project.state_dir().join("run"),
+            keep_unpacked: choice.keep_unpacked,
+            log_dir: &self.project.state_dir().join("verify").join(&image.name),
+            keep_all_logs: choice.keep_all_logs,
             timeout: choice.timeout,
             jobs: self.settings.jobs,
             selection: choice.selection,
             runner: None,
+            podman: &self.settings.podman,
         };
         let verification = verify::verify(&request, self.progress).await?;
         if verification.verified.is_some() && choice.selection.skip.is_empty() {
@@ -397,12 +405,11 @@ impl<'a> Session<'a> {
         let packages = image.packages_path();
         let packages = fs_err::read(&packages)
             .map_err(|source| verify::Error::from(oci::Error::Read { path: packages, source }))?;
-        let stamp = Stamp {
-            esker: env!("CARGO_PKG_VERSION").to_owned(),
-            runtime,
-            packages: Digest::of(&packages),
-            report: report.clone(),
-        };
+        // Logs make way for those of the next run.
+        let mut report = report.clone();
+        report.platforms.iter_mut().flat_map(|platform| &mut platform.checks).for_each(|check| check.log = None);
+        let stamp =
+            Stamp { esker: env!("CARGO_PKG_VERSION").to_owned(), runtime, packages: Digest::of(&packages), report };
         let path = self.stamp_path(image);
         let folder = path.parent().expect("a file in the state folder");
         let written = fs_err::create_dir_all(folder)

@@ -423,6 +423,12 @@ pub struct VerifyArgs {
     /// Platforms to verify [default: all in the layout]. May be repeated
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
     pub platform: Vec<Platform>,
+    /// Write report.html, report.json, junit.xml, manifest.md and the outputs of all containers into this folder
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
+    /// List the checks with what they are for, and verify nothing
+    #[arg(long, conflicts_with_all = ["report", "layout", "platform", "images"])]
+    pub list: bool,
     #[command(flatten)]
     pub verify: VerifyOptions,
 }
@@ -442,6 +448,9 @@ pub struct VerifyOptions {
     /// Seconds that one check may take
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = seconds)]
     pub timeout: Duration,
+    /// Remove the unpacked image afterwards [default: it stays in .esker/run for the next run]
+    #[arg(long)]
+    pub no_keep: bool,
 }
 
 /// What runs an image.
@@ -452,6 +461,8 @@ pub enum Runtime {
     Embedded,
     /// The Docker engine
     Docker,
+    /// Podman, as root or as an ordinary user
+    Podman,
 }
 
 #[derive(Debug, Args)]

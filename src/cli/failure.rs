@@ -624,6 +624,7 @@ fn of_verify(error: &verify::Error) -> Verdict {
         E::Image(error) => of_oci(error),
         E::Runtime { source, .. } => (Kind::Environment, source.remedy()),
         E::UnknownCheck { .. } => hint(Kind::Usage, "`esker verify --help` says how checks are named"),
+        E::Template { .. } => plain(Kind::Usage),
         E::Write { source, .. } => of_io(source),
     }
 }

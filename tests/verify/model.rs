@@ -246,6 +246,7 @@ fn spec(folder: &Path) -> ImageSpec {
         base: None,
         env: [("EXTRA".to_owned(), "asked".to_owned())].into(),
         labels: [("org.example.team".to_owned(), "model".to_owned())].into(),
+        info: indexmap::IndexMap::new(),
         apt: AptPolicy::Refuse,
         debian: DebianSettings::default(),
         skip_link_scripts: Vec::new(),

@@ -10,6 +10,7 @@ mod files;
 mod hub;
 mod identity;
 mod imports;
+mod info;
 mod jupyter;
 mod python;
 mod scene;
@@ -19,11 +20,14 @@ use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
 
-pub use scene::Scene;
+pub use info::NAME as INFO;
+pub use scene::{Scene, Shared};
 
 use super::report::Outcome;
 use super::runtime;
-use super::subject::Subject;
+use super::subject::{Subject, conda_packages};
+use crate::lock::Lock;
+use crate::oci::Platform;
 
 /// One thing that must hold of an image.
 pub struct Check {
@@ -160,6 +164,9 @@ pub const ALL: &[Check] = &[
     running("jupyter.old-options", "BinderHub still spells options --NotebookApp", &["jupyterlab"], |scene| {
         Box::pin(jupyter::old_options(scene))
     }),
+    running(INFO, "people ask what exactly is in an image; `info` in esker.yml has it asked each time", &[], |scene| {
+        Box::pin(info::commands(scene))
+    }),
 ];
 
 type Running = for<'a> fn(&'a Scene<'a>) -> BoxFuture<'a, Result<Finding, runtime::Error>>;
@@ -178,9 +185,10 @@ impl Check {
         self.name == selector || self.name.split_once('.').is_some_and(|(group, _)| group == selector)
     }
 
-    /// The package without which this check means nothing for `subject`, if there is one.
-    pub fn lacks(&self, subject: &Subject<'_>) -> Option<&'static str> {
-        let is_there = |either: &str| either.split('|').any(|name| subject.locked(name).is_some());
+    /// The package without which this check means nothing for an image of `lock`, if there is one.
+    pub fn lacks(&self, lock: &Lock, platform: Platform) -> Option<&'static str> {
+        let is_locked = |name: &str| conda_packages(lock, platform).any(|package| package.name == name);
+        let is_there = |either: &str| either.split('|').any(is_locked);
         let lacking = self.needs.iter().find(|either| !is_there(either))?;
         lacking.split('|').next()
     }

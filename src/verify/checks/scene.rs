@@ -17,13 +17,24 @@ pub struct Scene<'a> {
     pub runtime: &'a dyn ContainerRuntime,
     /// How long any one program may take.
     pub timeout: Duration,
+    shared: &'a Shared,
+}
+
+/// What checks of one image learn for each other.
+#[derive(Default)]
+pub struct Shared {
     imported: OnceCell<Imported>,
 }
 
 impl<'a> Scene<'a> {
-    /// Puts a scene together.
-    pub fn new(subject: &'a Subject<'a>, runtime: &'a dyn ContainerRuntime, timeout: Duration) -> Self {
-        Self { subject, runtime, timeout, imported: OnceCell::new() }
+    /// Puts the scene of one check together.
+    pub fn new(
+        subject: &'a Subject<'a>,
+        runtime: &'a dyn ContainerRuntime,
+        timeout: Duration,
+        shared: &'a Shared,
+    ) -> Self {
+        Self { subject, runtime, timeout, shared }
     }
 
     /// What importing the requested modules came to. They are imported once for all checks that ask.
@@ -31,7 +42,7 @@ impl<'a> Scene<'a> {
     /// # Errors
     /// Those of [`run`](Self::run).
     pub async fn imported(&self) -> Result<&Imported, Error> {
-        self.imported.get_or_try_init(|| Imported::find(self)).await
+        self.shared.imported.get_or_try_init(|| Imported::find(self)).await
     }
 
     /// Runs a program to its end.

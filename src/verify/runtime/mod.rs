@@ -39,11 +39,20 @@ pub enum RuntimeKind {
 }
 
 impl RuntimeKind {
+    /// Its name, as in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+        }
+    }
+
     /// Whether its containers can be given GPUs: an engine has a hook for the driver's files and devices.
     pub const fn has_gpus(self) -> bool {
         match self {
             Self::Embedded => false,
-            Self::Docker => true,
+            Self::Docker | Self::Podman => true,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::docker::Docker;
-use super::embedded::{Embedded, Privilege, UnpackedImage};
+use super::embedded::{Embedded, Key, Privilege, UnpackedImage};
 use super::podman::Podman;
 use super::{ContainerConfig, ContainerRuntime, Error};
 use crate::docker::Engine;
@@ -22,6 +22,8 @@ pub struct Preparation<'a> {
     pub config: ContainerConfig,
     /// Where it is unpacked.
     pub work_dir: &'a Path,
+    /// Whether it stays there for the next run.
+    pub keep: bool,
     /// The `esker` program that the embedded runner starts.
     pub runner: Option<&'a Path>,
     /// The program `podman`.
@@ -68,14 +70,18 @@ impl Preparation<'_> {
     /// # Errors
     /// [`Error::Image`] when the image cannot be read or unpacked; [`Error::File`].
     pub fn embedded(&self, progress: &dyn Progress) -> Result<Prepared, Error> {
-        let key = (self.name, self.image.platform, self.image.digest);
-        let image = UnpackedImage::kept(self.work_dir, key, self.config.clone(), |rootfs, privilege| {
+        let key = Key { name: self.name, platform: self.image.platform, manifest: self.image.digest };
+        let unpack = |rootfs: &Path, privilege| {
             let ownership = match privilege {
                 Privilege::Root => Ownership::Keep,
                 Privilege::User => Ownership::Mine,
             };
             unpack(self.image, self.layout, rootfs, ownership, progress).map_err(Error::Image)
-        })?;
+        };
+        let image = match self.keep {
+            true => UnpackedImage::kept(self.work_dir, key, self.config.clone(), unpack)?,
+            false => UnpackedImage::new(self.work_dir, self.config.clone(), unpack)?,
+        };
         Ok(Prepared::Embedded(Embedded::new(image, self.runner)))
     }
 

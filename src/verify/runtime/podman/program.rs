@@ -47,9 +47,7 @@ impl Error {
     /// What the reader can do about it, if anything.
     pub fn remedy(&self) -> Option<String> {
         let text = match self {
-            Self::Missing { .. } => {
-                "install Podman, name the program with `ESKER_PODMAN`, or use `--runtime embedded`"
-            }
+            Self::Missing { .. } => "install Podman, name the program with `ESKER_PODMAN`, or use `--runtime embedded`",
             Self::Refused { said, .. } if said.contains(TOO_FEW_IDS) => {
                 "give this user subordinate ids (`usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`, \
                  then `podman system migrate`), or use `--runtime embedded`"
