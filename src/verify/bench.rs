@@ -13,6 +13,11 @@ use super::{Error, Request};
 use crate::oci::Platform;
 use crate::progress::{Progress, Task, Unit};
 
+/// Checks and groups of them that take longest, the longest first: they start servers, or import everything.
+const SLOW: [&str; 7] = ["page", "tests", "hub.command", "jupyter", "dask", "python.imports", "hub"];
+/// Has the answer from `python.imports`, and would only wait for it.
+const LAST: &str = "python.bytecode";
+
 /// One platform, ready to be checked.
 struct Bench<'a> {
     request: &'a Request<'a>,
@@ -23,8 +28,8 @@ struct Bench<'a> {
 
 /// Runs what the table has that runs programs, and returns the reports of each of `platforms` by their place in the table.
 ///
-/// As many checks run at once as there are jobs. They start from the end of the table, where those are that take
-/// longest, so that no processor waits at the end; and with the platforms that are emulated.
+/// As many checks run at once as there are jobs. Those that take longest start first, so that no processor waits for
+/// them at the end; and before all others those of platforms that are emulated.
 ///
 /// # Errors
 /// When this machine cannot run what it should be able to, or a log cannot be written.
@@ -37,9 +42,8 @@ pub async fn run(
         platforms.iter().map(|examined| Bench::new(request, examined, progress)).collect::<Result<_, _>>()?;
     let mut order: Vec<_> = (0..benches.len()).collect();
     order.sort_by_key(|&bench| Platform::host() == Some(benches[bench].examined.subject.platform()));
-    let running = |index: &usize| matches!(ALL[*index].how, How::Running(_));
-    let pairs =
-        order.into_iter().flat_map(|bench| (0..ALL.len()).rev().filter(running).map(move |check| (bench, check)));
+    let checks = by_slowness();
+    let pairs = order.iter().flat_map(|&bench| checks.iter().map(move |&check| (bench, check)));
     let benches = &benches;
     let checks = pairs.map(|(bench, check)| async move {
         let report = benches[bench].run(&ALL[check]).await?;
@@ -52,6 +56,17 @@ pub async fn run(
     }
     benches.iter().try_for_each(|bench| bench.logs.finish())?;
     Ok(reports)
+}
+
+/// Places in the table of the checks that run programs, the slowest first.
+fn by_slowness() -> Vec<usize> {
+    let rank = |check: &Check| {
+        let rank = SLOW.iter().position(|slow| check.is(slow)).unwrap_or(SLOW.len());
+        if check.is(LAST) { SLOW.len() + 1 } else { rank }
+    };
+    let mut checks: Vec<_> = (0..ALL.len()).filter(|&index| matches!(ALL[index].how, How::Running(_))).collect();
+    checks.sort_by_key(|&index| rank(&ALL[index]));
+    checks
 }
 
 impl<'a> Bench<'a> {
@@ -98,5 +113,23 @@ impl<'a> Bench<'a> {
         };
         let Examined { subject, shared, .. } = self.examined;
         find(&Scene::new(subject, recorded, self.request.timeout, shared)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_check_that_runs_programs_is_there_once_and_the_slow_ones_first() {
+        let names: Vec<_> = by_slowness().into_iter().map(|index| ALL[index].name).collect();
+        let mut sorted = names.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let running = ALL.iter().filter(|check| matches!(check.how, How::Running(_))).count();
+        assert_eq!((names.len(), sorted.len()), (running, running));
+        let place = |name: &str| names.iter().position(|known| *known == name).unwrap();
+        assert!(place("jupyter.server") < place("entrypoint.exec") && place("entrypoint.exec") < place(LAST));
+        assert_eq!(place(LAST), names.len() - 1);
     }
 }

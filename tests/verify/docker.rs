@@ -35,7 +35,16 @@ async fn loaded(model: &Model) -> Prepared {
     let image = layout.image(Platform::host().unwrap()).unwrap();
     let config = ContainerConfig::new(&image.config);
     let work_dir = &model.folder.path().join("work");
-    let preparation = Preparation { image: &image, layout: &layout, config, work_dir, runner: None };
+    let preparation = Preparation {
+        name: "model",
+        image: &image,
+        layout: &layout,
+        config,
+        work_dir,
+        keep: false,
+        runner: None,
+        podman: "podman".as_ref(),
+    };
     preparation.docker(&esker::progress::Silent).await.unwrap()
 }
 

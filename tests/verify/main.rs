@@ -5,8 +5,12 @@
 mod docker;
 mod embedded;
 mod fake_jupyter;
+#[path = "../common/judges.rs"]
+mod judges;
 mod layers;
 mod model;
+mod podman;
+mod reports;
 mod running;
 #[path = "../common/skip.rs"]
 mod skip;

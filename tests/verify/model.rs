@@ -39,6 +39,9 @@ pub struct Model {
     pub chosen: Vec<Platform>,
     pub selection: Selection,
     pub timeout: Duration,
+    pub keep_unpacked: bool,
+    pub keep_all_logs: bool,
+    pub podman: PathBuf,
 }
 
 pub const START: &str = r#"#!/bin/bash -l
@@ -64,6 +67,9 @@ impl Model {
             chosen: vec![],
             selection: Selection::default(),
             timeout: Duration::from_secs(20),
+            keep_unpacked: false,
+            keep_all_logs: false,
+            podman: "podman".into(),
         };
         for (directory, mode) in [("etc", 0o755), ("home", 0o755), ("tmp", 0o1777)] {
             model.put(directory, None, mode, 0);
@@ -197,6 +203,11 @@ impl Model {
         tar.end().unwrap()
     }
 
+    /// Where logs go.
+    pub fn logs(&self) -> PathBuf {
+        self.folder.path().join("logs")
+    }
+
     pub fn packages_txt(&self) -> PathBuf {
         self.spec.packages_path()
     }
@@ -217,10 +228,14 @@ impl Model {
             platforms: &self.chosen,
             runtime,
             work_dir: &self.folder.path().join("work"),
+            keep_unpacked: self.keep_unpacked,
+            log_dir: &self.logs(),
+            keep_all_logs: self.keep_all_logs,
             timeout: self.timeout,
             jobs: 2,
             selection: &self.selection,
             runner: Some(&tiny::esker()),
+            podman: &self.podman,
         };
         verify(&request, &Silent).await
     }

@@ -54,6 +54,7 @@ const MUTATIONS: &[(&[&str], Break)] = &[
     (&["python.version"], |m| m.edit_python("3.13.5", "3.13.4")),
     (&["python.pip-check"], |m| m.edit_python("found.\"", "found.\"; exit 1")),
     (&["python.bytecode"], |m| m.edit_python("[]", "[\"/srv/json.py\"]")),
+    (&["info.commands"], |m| m.spec.info = [("broken".to_owned(), "exit 3".to_owned())].into()),
 ];
 
 impl Model {
@@ -63,7 +64,7 @@ impl Model {
 }
 
 /// A model with a stand-in for every program that checks run.
-fn running_model() -> Model {
+pub fn running_model() -> Model {
     let mut model = Model::running();
     for package in ["dask-gateway", "distributed", "jupyterhub-singleuser", "jupyterlab", "pip"] {
         model.package(package, "1.0");
@@ -107,7 +108,7 @@ async fn everything_passes_and_the_server_is_described() {
     let not_run = report.platforms[0].checks.iter().filter(|check| matches!(check.outcome, Outcome::NotRun { .. }));
     assert_eq!(
         not_run.map(|check| check.name.as_str()).collect::<Vec<_>>(),
-        ["identity.pip", "contract.nvidia", "system.apt", "entrypoint.init", "python.imports"]
+        ["identity.pip", "contract.nvidia", "system.apt", "entrypoint.init", "python.imports", "info.commands"]
     );
     assert_eq!(check(&report, "jupyter.server").facts["jupyterlab"], "4.9.9");
     assert_eq!(report.platforms[0].runtime, Some(RuntimeKind::Embedded));

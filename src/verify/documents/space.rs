@@ -92,7 +92,7 @@ impl Space {
             kinds: shares(contents),
             charts: vec![
                 Chart { title: "By package, unpacked", bars: by_package(contents) },
-                Chart { title: "By layer, to pull", bars: by_layer(&contents.layers) },
+                Chart { title: "By layer, to pull", bars: by_layer(contents) },
             ],
             packages: contents.packages.iter().map(Package::new).collect(),
             layers: contents.layers.iter().enumerate().map(Layer::new).collect(),
@@ -165,13 +165,20 @@ fn by_package(contents: &Contents) -> Vec<Bar> {
     bars(contents.packages.iter().map(bar).collect(), "packages", Some(other))
 }
 
-fn by_layer(layers: &[LayerContents]) -> Vec<Bar> {
+fn by_layer(contents: &Contents) -> Vec<Bar> {
     let bar = |(index, layer): (usize, &LayerContents)| {
         let digest: String = layer.digest.to_string().chars().take(SHORT.0).collect();
         let made_by: String = layer.created_by.as_deref().unwrap_or(&digest).chars().take(SHORT.1).collect();
-        (format!("{index}: {made_by}"), format!("layer {index}, {digest}…: {made_by}"), "layer", layer.size)
+        // Packages are in order of their bytes.
+        let mut inside = contents.packages.iter().filter(|package| package.layer == Some(index));
+        let label = match (inside.next(), inside.count()) {
+            (None, _) => format!("{index}: {made_by}"),
+            (Some(largest), 0) => format!("{index}: {}", largest.component.name),
+            (Some(largest), more) => format!("{index}: {} + {more}", largest.component.name),
+        };
+        (label, format!("layer {index}, {digest}…: {made_by}"), "layer", layer.size)
     };
-    let mut layers: Vec<_> = layers.iter().enumerate().map(bar).collect();
+    let mut layers: Vec<_> = contents.layers.iter().enumerate().map(bar).collect();
     layers.sort_by_key(|(.., bytes)| std::cmp::Reverse(*bytes));
     bars(layers, "layers", None)
 }

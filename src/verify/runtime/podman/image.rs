@@ -1,8 +1,12 @@
 //! Getting an image of a layout into Podman's store, and an OCI runtime that can run it.
 
+use std::io;
 use std::path::Path;
 
 use fs_err::os::unix::fs::symlink;
+use oci_spec::image::MediaType;
+use serde_json::json;
+use tempfile::TempDir;
 
 use super::containers::{Created, Traces};
 use super::program::Program;
@@ -68,19 +72,16 @@ impl Podman {
     }
 }
 
-/// Pulls the image out of the layout, which needs a path without colons; its last part becomes a name in the store.
+/// Pulls the image out of the layout, by a layout of its own with the same blobs. Podman's versions differ in what they call
+/// an image of a layout, after the layout's folder or after its tag there: here both are the same, and nobody else's.
 async fn pull(program: &Program, image: &Image, layout: &Layout, work_dir: &Path) -> Result<Traces, Error> {
     let wanted = image.config_digest.hex();
     let name = format!("esker-verify-{}", &wanted[..12]);
-    let unusable = |source| Error::File { path: work_dir.to_owned(), source };
-    fs_err::create_dir_all(work_dir).map_err(unusable)?;
-    let folder = tempfile::tempdir_in(work_dir).map_err(unusable)?;
-    let path = std::path::absolute(layout.path()).map_err(unusable)?;
-    symlink(path, folder.path().join(&name)).map_err(unusable)?;
-    let tag = layout.name().map(|tag| format!(":{tag}")).unwrap_or_default();
-    let traces = Traces::new(program, Some(format!("localhost/{name}{tag}")));
+    let folder = one_image(image, layout, work_dir, &name)
+        .map_err(|source| Error::File { path: work_dir.to_owned(), source })?;
+    let traces = Traces::new(program, Some(format!("localhost/{name}:latest")));
     let platform = format!("--platform={}", image.platform);
-    let source = format!("oci:{name}{tag}");
+    let source = format!("oci:{name}:{name}");
     let arguments = ["pull", "--quiet", &platform, &source];
     let found = program.run_in(folder.path(), "load the image", &arguments).await?;
     let found = found.lines().last().unwrap_or_default().trim_start_matches("sha256:");
@@ -88,4 +89,22 @@ async fn pull(program: &Program, image: &Image, layout: &Layout, work_dir: &Path
         return Err(PodmanError::OtherImage { found: found.to_owned(), wanted }.into());
     }
     Ok(traces)
+}
+
+/// A folder with the layout `name` in it, that has `image` alone.
+fn one_image(image: &Image, layout: &Layout, work_dir: &Path, name: &str) -> io::Result<TempDir> {
+    fs_err::create_dir_all(work_dir)?;
+    let folder = tempfile::tempdir_in(work_dir)?;
+    let one = folder.path().join(name);
+    fs_err::create_dir(&one)?;
+    symlink(std::path::absolute(layout.path())?.join("blobs"), one.join("blobs"))?;
+    fs_err::write(one.join("oci-layout"), json!({"imageLayoutVersion": "1.0.0"}).to_string())?;
+    let manifest = json!({
+        "mediaType": MediaType::ImageManifest.to_string(),
+        "digest": image.digest.to_string(),
+        "size": fs_err::metadata(layout.blob_path(&image.digest))?.len(),
+        "annotations": {"org.opencontainers.image.ref.name": name},
+    });
+    fs_err::write(one.join("index.json"), json!({"schemaVersion": 2, "manifests": [manifest]}).to_string())?;
+    Ok(folder)
 }
