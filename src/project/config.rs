@@ -13,8 +13,8 @@ use rattler_conda_types::Subdir;
 use super::fields::{distinct, get};
 use super::yaml::{Document, Entry, Node, Value};
 use super::{
-    Age, AptPolicy, BaseReference, BaseSource, ChangeKind, Denied, Error, Help, Mirror, Place, RelockPolicy, Snapshot,
-    Strip,
+    Age, AptPolicy, BaseReference, BaseSource, ChangeKind, Denied, DockerSettings, Error, Help, Mirror, Place,
+    RelockPolicy, Snapshot, Strip,
 };
 use crate::cache::{ParseSizeError, Size};
 use crate::oci::{Platform, reference};
@@ -49,6 +49,7 @@ const PROJECT_KEYS: [&str; 26] = [
     "min-age-exempt",
     "sbom",
     "cache-from",
+    "docker",
     "deny",
     "allow",
     "images",
@@ -75,6 +76,7 @@ const IMAGE_KEYS: [&str; 21] = [
     "min-age-exempt",
     "sbom",
     "cache-from",
+    "docker",
 ];
 
 /// What `esker.yml` says; its default is what holds without the file.
@@ -132,6 +134,7 @@ pub(super) struct Settings {
     pub(super) min_age_exempt: Vec<String>,
     pub(super) sbom: Option<bool>,
     pub(super) cache_from: Vec<Reference>,
+    pub(super) docker: DockerSettings,
 }
 
 /// A value and where it is written.
@@ -174,7 +177,7 @@ impl Settings {
             lock_subdirs: get(fields, "lock-subdirs").map(lock_subdirs).transpose()?,
             mirrors: get(fields, "mirrors").map(mirrors).transpose()?.unwrap_or_default(),
             layers: get(fields, "layers").map(layers).transpose()?,
-            env: get(fields, "env").map(env).transpose()?.unwrap_or_default(),
+            env: get(fields, "env").map(|node| variables(node, "env")).transpose()?.unwrap_or_default(),
             labels: get(fields, "labels").map(labels).transpose()?.unwrap_or_default(),
             info: get(fields, "info").map(info).transpose()?.unwrap_or_default(),
             apt: get(fields, "apt").map(apt).transpose()?,
@@ -189,6 +192,7 @@ impl Settings {
             min_age_exempt: packages("min-age-exempt")?,
             sbom: get(fields, "sbom").map(|node| node.boolean("sbom")).transpose()?,
             cache_from: get(fields, "cache-from").map(cache_from).transpose()?.unwrap_or_default(),
+            docker: get(fields, "docker").map(DockerSettings::read).transpose()?.unwrap_or_default(),
         })
     }
 }
@@ -325,11 +329,12 @@ fn apt(node: &Node) -> Result<AptPolicy, Error> {
     }
 }
 
-fn env(node: &Node) -> Result<IndexMap<String, String>, Error> {
+/// Variables by name, as `env` and `build-args` have them.
+pub(super) fn variables(node: &Node, key: &str) -> Result<IndexMap<String, String>, Error> {
     let is_name = |name: &str| {
         !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
     };
-    map(node, "env", is_name, "names of variables have only letters, digits and `_`")
+    map(node, key, is_name, "names of variables have only letters, digits and `_`")
 }
 
 fn labels(node: &Node) -> Result<IndexMap<String, String>, Error> {

@@ -243,6 +243,7 @@ pub fn image_spec() -> ImageSpec {
         relocking: Relocking::default(),
         sbom: true,
         cache_from: vec![],
+        docker: Default::default(),
     }
 }
 

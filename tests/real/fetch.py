@@ -118,8 +118,9 @@ def platform_options(subdir):
 
 def fetch_wheels(out, pins, python, group=20):
     """Have every pinned wheel in the downloads."""
-    for subdir in ("noarch", *TARGETS):
-        missing = [pin for pin in pins["wheels"] if pin["subdir"] == subdir and not out.download(pin).exists()]
+    # One list after the other: a package may be in both, and pip takes no name twice.
+    for purpose, subdir in [(purpose, subdir) for purpose in ("wheels", "micromamba") for subdir in ("noarch", *TARGETS)]:
+        missing = [pin for pin in pins[purpose] if pin["subdir"] == subdir and not out.download(pin).exists()]
         # In groups, so that an interrupted first run does not start from nothing.
         for start in range(0, len(missing), group):
             part = missing[start:start + group]
