@@ -25,7 +25,7 @@ pub(super) const FILE: &str = "esker.yml";
 /// Layers an image may have: Docker refuses more than 125, the base's counted; below 3 there is nothing to share.
 const LAYERS: std::ops::RangeInclusive<usize> = 3..=110;
 
-const PROJECT_KEYS: [&str; 26] = [
+const PROJECT_KEYS: [&str; 27] = [
     "registry",
     "cache-limit",
     "base",
@@ -54,7 +54,7 @@ const PROJECT_KEYS: [&str; 26] = [
     "allow",
     "images",
 ];
-const IMAGE_KEYS: [&str; 21] = [
+const IMAGE_KEYS: [&str; 22] = [
     "parent",
     "base",
     "platforms",

@@ -232,7 +232,8 @@ mod engine {
         let output = runtime.run(&bash(status), SOON).await.unwrap();
         assert_eq!(output.stdout, "0000000000000000\n0000000000000000\n1\nlo\n");
 
-        let write = "echo $UID; ls ~; echo x > ~/file && echo volume; echo x > /tmp/file && echo tmp; echo x > /srv/file";
+        let write =
+            "echo $UID; ls ~; echo x > ~/file && echo volume; echo x > /tmp/file && echo tmp; echo x > /srv/file";
         let command = bash(write).over_empty_home().read_only().as_user(54321, 0);
         let output = runtime.run(&command, SOON).await.unwrap();
         assert_eq!((output.exit, output.stdout.as_str()), (Exit::Code(1), "54321\nvolume\ntmp\n"), "{output:?}");

@@ -34,7 +34,8 @@ fn failing_model() -> Model {
     let mut model = running_model();
     model.selection.skip = vec!["jupyter".into()];
     model.program("jupyterhub-singleuser", "echo 'out <b>&amp; ]]>'; printf '\\033[1m'; exit 3");
-    model.spec.info = [("shell".to_owned(), "echo $BASH".to_owned()), ("lines".to_owned(), "printf 'a\\n```\\nb'".to_owned())].into();
+    model.spec.info =
+        [("shell".to_owned(), "echo $BASH".to_owned()), ("lines".to_owned(), "printf 'a\\n```\\nb'".to_owned())].into();
     model
 }
 
