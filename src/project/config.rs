@@ -437,7 +437,7 @@ mod tests {
         assert_eq!(config.denied.allow, ["gcsfs"]);
         assert_eq!(config.images.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
         let parent = config.images["c"].parent.as_ref().unwrap();
-        assert_eq!((parent.value.as_str(), parent.place.to_string().as_str()), ("a", "f:29:15"));
+        assert_eq!((parent.value.as_str(), parent.place.to_string().as_str()), ("a", "f:30:15"));
         let Some(BaseSource::PerPlatform(bases)) = config.defaults.base else { panic!("a map") };
         assert_eq!(bases[&Platform::LinuxArm64].to_string(), "rootfs:arm.tar");
     }
