@@ -174,7 +174,7 @@ pub enum Error {
 }
 
 /// Files of repo2docker's that change what is in an image. Left out in silence, the image would not be what was asked.
-const UNSUPPORTED: [&str; 2] = ["requirements.txt", "postBuild"];
+const UNSUPPORTED: [&str; 3] = ["requirements.txt", "preBuild", "postBuild"];
 
 fn list<T: ToString>(items: &[T]) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")

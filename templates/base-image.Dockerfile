@@ -30,10 +30,10 @@ ARG PACKAGE_MIRROR=https:/
 {% block bootstrap %}
 # micromamba installs this prefix and, in images built on this one, the environment. It is locked like every package.
 {% for one in micromamba %}
-ADD {{ one.url }} /srv/onbuild/files/root/micromamba-{{ one.subdir }}.tar.bz2
+ADD {{ one.url }} /srv/onbuild/files/environment/micromamba-{{ one.subdir }}.tar.bz2
 {% endfor %}
 {% endblock %}
-COPY docker/micromamba.sha256 {{ locks | join(" ") }} /srv/onbuild/files/root/
+COPY docker/micromamba.sha256 {{ locks | join(" ") }} /srv/onbuild/files/environment/
 COPY docker/onbuild docker/init_conda.sh /srv/onbuild/
 {% if cache_mounts %}
 RUN --mount=type=cache,id=conda-packages,target=/var/cache/conda,sharing=locked \
@@ -54,7 +54,7 @@ ENV {{ env | join(" \\\n    ") }}
 
 {% block user %}
 # The user, by number what JupyterHub and Binder expect. Its home is empty: hubs lay a volume over it.
-RUN taken="$(getent passwd {{ account.uid }} | cut -d: -f1)"; \
+RUN taken="$(awk -F: '$3 == {{ account.uid }} { print $1 }' /etc/passwd)"; \
     if [ -n "${taken}" ]; then userdel --remove "${taken}"; fi; \
     getent group {{ account.gid }} > /dev/null || groupadd --gid {{ account.gid }} {{ account.name }}; \
     useradd --uid {{ account.uid }} --gid {{ account.gid }} --no-create-home --home-dir {{ account.home }} \
@@ -66,9 +66,9 @@ RUN taken="$(getent passwd {{ account.uid }} | cut -d: -f1)"; \
 {% if apt %}
 
 # Debian packages, each by the hash in apt-lock.yml.
-COPY apt-lock.yml apt.txt docker/onbuild docker/init_conda.sh /srv/onbuild/files/root/
-RUN install -D --target-directory /srv/onbuild /srv/onbuild/files/root/init_conda.sh; \
-    bash /srv/onbuild/files/root/onbuild system; \
+COPY apt-lock.yml apt.txt docker/onbuild docker/init_conda.sh /srv/onbuild/files/system/
+RUN install -D --target-directory /srv/onbuild /srv/onbuild/files/system/init_conda.sh; \
+    bash /srv/onbuild/files/system/onbuild system; \
     rm -r /srv/onbuild
 {% endif %}
 {% endblock %}
@@ -80,7 +80,8 @@ COPY {% if file.owner %}--chown={{ file.owner }} {% endif %}{{ file.source }} /{
 RUN chmod 0755 {% for path in executables %}{{ path }} {% endfor %}/srv/onbuild/onbuild; \
     rm -r /srv/onbuild/files; \
     install --directory --owner {{ account.uid }} --group {{ account.gid }} \
-        /srv/onbuild/files /srv/onbuild/files/root /srv/onbuild/files/binder /srv/onbuild/files/.binder
+        /srv/onbuild/files /srv/onbuild/files/binder /srv/onbuild/files/.binder \
+        /srv/onbuild/files/system /srv/onbuild/files/environment
 {% block last %}
 {% endblock %}
 
@@ -93,7 +94,7 @@ CMD {{ cmd }}
 # ---------------------------------------------------------------------------------------------------------------------
 # What happens in an image that is built FROM this one. What changes seldom comes first, so that the builder's cache
 # serves the rest; each file is matched by a pattern, as it need not be there, and beside a Dockerfile, as something has
-# to match.
+# to match. No two steps copy to the same place: Docker's classic builder loses layers that are equal.
 {% block onbuild %}
 ONBUILD USER root
 ONBUILD ARG TARGETARCH
@@ -108,14 +109,13 @@ ONBUILD ARG {{ name }}
 ONBUILD COPY --chown={{ owner }} Dockerfil[e] binder/Dockerfil[e] .binder/Dockerfil[e] binde[r] /srv/onbuild/files/binder/
 ONBUILD COPY --chown={{ owner }} Dockerfil[e] binder/Dockerfil[e] .binder/Dockerfil[e] .binde[r] /srv/onbuild/files/.binder/
 ONBUILD COPY --chown={{ owner }} Dockerfil[e] binder/Dockerfil[e] .binder/Dockerfil[e] \
-    apt.tx[t] apt-lock.ym[l] preBuil[d] jupyter_notebook_config.p[y] /srv/onbuild/files/root/
+    apt.tx[t] apt-lock.ym[l] preBuil[d] jupyter_notebook_config.p[y] /srv/onbuild/files/system/
 ONBUILD RUN /srv/onbuild/onbuild system
 ONBUILD USER {{ user }}
 ONBUILD COPY --chown={{ owner }} Dockerfil[e] binder/Dockerfil[e] .binder/Dockerfil[e] \
-    conda-linux-*.loc[k] conda-lock.ym[l] environment.ym[l] environment.yam[l] requirements.tx[t] /srv/onbuild/files/root/
+    conda-linux-*.loc[k] conda-lock.ym[l] environment.ym[l] environment.yam[l] requirements.tx[t] \
+    /srv/onbuild/files/environment/
 ONBUILD RUN /srv/onbuild/onbuild environment
-ONBUILD COPY --chown={{ owner }} postBuil[d] star[t] Dockerfil[e] binder/Dockerfil[e] .binder/Dockerfil[e] \
-    /srv/onbuild/files/root/
 ONBUILD COPY --chown={{ owner }} . ${REPO_DIR:-{{ account.home }}}
 ONBUILD RUN /srv/onbuild/onbuild finish
 ONBUILD ENV CONDA_PREFIX={{ prefix }} CONDA_DEFAULT_ENV={{ environment }}

@@ -2,10 +2,10 @@
 # Builds what a folder asks for into /srv/conda: called by the ONBUILD steps of {{ image }}, and by its own Dockerfile
 # for the root prefix. Every step fails when any command of it fails.
 #
-#   onbuild root            the root prefix, of the explicit lock in /srv/onbuild/files/root
+#   onbuild root            the root prefix, of the explicit lock in /srv/onbuild/files/environment
 #   onbuild system          apt.txt, preBuild, jupyter_notebook_config.py (as root)
 #   onbuild environment     the environment `{{ environment }}`: locks before environment.yml before the default
-#   onbuild finish          requirements.txt, postBuild, start
+#   onbuild finish          requirements.txt, postBuild, start, of the copy of the folder in $REPO_DIR
 #
 # Files are those of binder/, else of .binder/, else of the folder itself.
 set -euo pipefail
@@ -14,6 +14,7 @@ shopt -s nullglob
 
 files=/srv/onbuild/files
 root_prefix={{ root_prefix }}
+micromamba=$root_prefix/bin/micromamba
 prefix={{ prefix }}
 # Where https:// is fetched from: https:/ as it is, or a mirror's http://HOST:PORT/https.
 mirror=${PACKAGE_MIRROR:-https:/}
@@ -33,7 +34,7 @@ subdir() {
     esac
 }
 
-# The folder that has the build files. A binder/ with nothing in it but a Dockerfile is none: see the anchor of COPY.
+# chosen STEP: where the files of a step are. A binder/ with nothing in it but a Dockerfile is none: see the anchor of COPY.
 chosen() {
     local binder dotted
     binder=$(has_files "$files/binder")
@@ -45,7 +46,7 @@ chosen() {
     elif [ -n "$dotted" ]; then
         echo "$files/.binder"
     else
-        echo "$files/root"
+        echo "$files/$1"
     fi
 }
 
@@ -53,10 +54,13 @@ has_files() {
     [ ! -d "$1" ] || find "$1" -type f ! -name Dockerfile -print -quit
 }
 
-# Every package comes with its records, so the package cache is of no use to anyone afterwards.
+# conda PREFIX ARGUMENT...: makes an environment. Every package comes with its records, so the packages themselves are of no
+# use to anyone afterwards, nor are the records' paths of them.
 conda() {
-    MAMBA_ROOT_PREFIX=$root_prefix CONDA_PKGS_DIRS=${PACKAGE_CACHE:-/tmp/packages} "$micromamba" "$@"
-    [ -n "${PACKAGE_CACHE:-}" ] || rm -rf /tmp/packages
+    local cache=${PACKAGE_CACHE:-/tmp/packages}
+    MAMBA_ROOT_PREFIX=$root_prefix CONDA_PKGS_DIRS=$cache "$micromamba" create --yes --prefix "$@"
+    find "$1/conda-meta" -name '*.json' -exec sed -i "s#\"$cache/[^\"]*\"#\"\"#g" {} +
+    [ -n "${PACKAGE_CACHE:-}" ] || rm -rf "$cache"
 }
 
 # create PREFIX LOCK: what an explicit lock lists, each package checked with the hash that is locked; then pip's packages.
@@ -64,7 +68,7 @@ create() {
     local lock pip
     lock=$(mktemp --suffix=.lock)
     sed "s#^https:/#$mirror#" "$2" > "$lock"
-    conda create --yes --prefix "$1" --file "$lock"
+    conda "$1" --file "$lock"
     # The records tell where a package is from, not through which mirror it came.
     [ "$mirror" = https:/ ] || find "$1/conda-meta" -type f -exec sed -i "s#$mirror/#https://#g" {} +
     pip=$(mktemp --suffix=.txt)
@@ -150,23 +154,23 @@ root() {
     local bootstrap subdir
     subdir=$(subdir)
     bootstrap=$(mktemp --directory)
-    (cd "$files/root" && grep -F " micromamba-$subdir.tar.bz2" micromamba.sha256 | sha256sum --check --strict -)
+    (cd "$files/environment" && grep -F " micromamba-$subdir.tar.bz2" micromamba.sha256 | sha256sum --check --strict -)
     if ! command -v bzip2 > /dev/null; then
         # In a stage that is thrown away: what comes of it has just been checked.
         apt-get update
         apt-get install --yes --no-install-recommends bzip2
     fi
-    tar --extract --bzip2 --directory "$bootstrap" --file "$files/root/micromamba-$subdir.tar.bz2"
+    tar --extract --bzip2 --directory "$bootstrap" --file "$files/environment/micromamba-$subdir.tar.bz2"
     micromamba=$bootstrap/bin/micromamba
-    [ -f "$files/root/conda-$subdir.lock" ] || fail "there is no conda-$subdir.lock"
-    create "$root_prefix" "$files/root/conda-$subdir.lock"
+    [ -f "$files/environment/conda-$subdir.lock" ] || fail "there is no conda-$subdir.lock"
+    create "$root_prefix" "$files/environment/conda-$subdir.lock"
     strip "$root_prefix"
     rm -rf "$bootstrap"
 }
 
 system() {
     local folder
-    folder=$(chosen)
+    folder=$(chosen system)
     if [ -f "$folder/apt.txt" ] || [ -f "$folder/apt-lock.yml" ]; then
         install_debian "$folder"
     fi
@@ -183,7 +187,7 @@ system() {
 
 environment() {
     local folder lock locks environment
-    folder=$(chosen)
+    folder=$(chosen environment)
     lock=$folder/conda-$(subdir).lock
     locks=("$folder"/conda-linux-*.lock)
     environment=("$folder"/environment.yml "$folder"/environment.yaml)
@@ -191,27 +195,27 @@ environment() {
         create "$prefix" "$lock"
     elif [ -f "$folder/conda-lock.yml" ]; then
         grep -qE "^ *platform: *$(subdir) *$" "$folder/conda-lock.yml" || fail "conda-lock.yml is not for $(subdir)"
-        conda create --yes --prefix "$prefix" --file "$folder/conda-lock.yml"
+        conda "$prefix" --file "$folder/conda-lock.yml"
     elif [ -n "${locks[*]}" ]; then
         # An environment.yml beside locks of other platforms is what they were made of: solving it would be another image.
         fail "there is no conda-$(subdir).lock, only ${locks[*]##*/}"
     elif [ -f "${environment[0]}" ]; then
-        (cd "$folder" && conda create --yes --prefix "$prefix" --file "${environment[0]}")
+        (cd "$folder" && conda "$prefix" --file "${environment[0]}")
     elif [ -f "${environment[1]}" ]; then
-        (cd "$folder" && conda create --yes --prefix "$prefix" --file "${environment[1]}")
+        (cd "$folder" && conda "$prefix" --file "${environment[1]}")
     else
         # Words, as there may be several packages.
         # shellcheck disable=SC2086
-        conda create --yes --prefix "$prefix" ${DEFAULT_PACKAGES:?}
+        conda "$prefix" ${DEFAULT_PACKAGES:?}
     fi
     strip "$prefix"
 }
 
 finish() {
-    local folder place=$repository
-    folder=$(chosen)
+    local folder
     # The same folder in the repository, where files may name those beside them.
-    [ "$folder" = "$files/root" ] || place=$repository/${folder##*/}
+    folder=$(chosen .)
+    folder=$repository/${folder##*/}
     # What packages have in activate.d need not hold up to this script's strictness.
     set +eu
     # shellcheck disable=SC1091
@@ -219,11 +223,11 @@ finish() {
     set -eu
     cd "$repository"
     if [ -f "$folder/requirements.txt" ]; then
-        python -m pip install --no-cache-dir --requirement "$place/requirements.txt"
+        python -m pip install --no-cache-dir --requirement "$folder/requirements.txt"
     fi
     if [ -f "$folder/postBuild" ]; then
-        chmod +x "$place/postBuild"
-        "$place/postBuild"
+        chmod +x "$folder/postBuild"
+        "$folder/postBuild"
     fi
     if [ -f "$folder/start" ]; then
         install --mode 0755 "$folder/start" /srv/start
@@ -235,7 +239,6 @@ finish() {
     rm -rf "$HOME/.cache"
 }
 
-micromamba=$root_prefix/bin/micromamba
 case "${1:-}" in
     root | system | environment | finish) "$1" ;;
     *) fail "usage: onbuild root|system|environment|finish" ;;

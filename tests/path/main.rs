@@ -10,6 +10,7 @@ mod common;
 
 mod judges;
 mod made;
+mod micromamba;
 mod real;
 mod reproducible;
 mod start;

@@ -5,6 +5,7 @@ means what it means there. Everything it needs lies beside it: nothing of the ma
 a shell, and nothing depends on where it was unpacked.
 """
 
+import os
 import sys
 
 import commands
@@ -14,17 +15,21 @@ from problem import Problem
 
 def main():
     try:
-        return commands.run(options.parse(sys.argv[1:]))
+        status = commands.run(options.parse(sys.argv[1:]))
+        sys.stdout.flush()
+        return status
     except Problem as problem:
         told = str(problem)
     except KeyboardInterrupt:
         told = "interrupted"
+    except SystemExit as end:  # argparse's --help
+        return end.code
     except Exception as error:  # rattler's errors have no class in common
         told = f"{type(error).__name__}: {error}"
-    sys.stdout.flush()
-    print(f"error    {told}", file=sys.stderr)
+    print(f"error    {told}", file=sys.stderr, flush=True)
     return 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Not sys.exit: after an error rattler's threads may still be at work, and would fall over a Python that is ending.
+    os._exit(main())
