@@ -35,7 +35,7 @@ use crate::progress::Progress;
 use crate::project::{self, BaseReference, ImageSpec, Mirror, Project};
 use crate::registry::Pushed;
 use crate::settings::Settings;
-use crate::verify::{self, Report, RuntimeKind, Selection, Verification};
+use crate::verify::{self, Equipment, Report, RuntimeKind, Selection, Verification};
 use crate::{channel, registry, render};
 
 pub use debian::AptStale;
@@ -201,6 +201,8 @@ pub struct VerifyChoice<'a> {
     pub timeout: Duration,
     /// Which checks run.
     pub selection: &'a Selection,
+    /// Whether this machine's GPUs are used.
+    pub gpus: bool,
 }
 
 /// What is kept of a run of verify that passed.
@@ -210,6 +212,8 @@ struct Stamp {
     runtime: RuntimeKind,
     /// Of `packages.txt`, which whoever changes it afterwards gets written again.
     packages: Digest,
+    /// Of the project's own tests of the image.
+    tests: Digest,
     report: Report,
 }
 
@@ -359,6 +363,13 @@ impl<'a> Session<'a> {
         let root = self.root_of(image).map(|root| self.current_lock(root)).transpose()?;
         let layout = Layout::open(choice.layout).map_err(verify::Error::from)?;
         let _mark = self.mark(image, choice.layout)?;
+        let equipment = Equipment {
+            tests: self.tests_dir(),
+            tools: self.settings.cache_dir.join("tools"),
+            work: self.project.state_dir().join("run"),
+            pictures: self.project.state_dir().join("pictures"),
+            gpus: choice.gpus,
+        };
         let request = verify::Request {
             image,
             layout: &layout,
@@ -371,6 +382,7 @@ impl<'a> Session<'a> {
             timeout: choice.timeout,
             jobs: self.settings.jobs,
             selection: choice.selection,
+            equipment: &equipment,
             runner: None,
         };
         let verification = verify::verify(&request, self.progress).await?;
@@ -389,7 +401,8 @@ impl<'a> Session<'a> {
         let same = stamp.esker == env!("CARGO_PKG_VERSION")
             && stamp.runtime == runtime
             && stamp.report.digest == digest
-            && stamp.packages == packages;
+            && stamp.packages == packages
+            && stamp.tests == verify::tests_digest(&self.tests_dir(), &image.name).ok()?;
         same.then_some(stamp.report)
     }
 
@@ -401,6 +414,7 @@ impl<'a> Session<'a> {
             esker: env!("CARGO_PKG_VERSION").to_owned(),
             runtime,
             packages: Digest::of(&packages),
+            tests: verify::tests_digest(&self.tests_dir(), &image.name)?,
             report: report.clone(),
         };
         let path = self.stamp_path(image);
@@ -409,6 +423,11 @@ impl<'a> Session<'a> {
             .map_err(|source| oci::Error::Write { path: folder.to_owned(), source })
             .and_then(|()| layout::write_atomically(&path, &canonical_json(&stamp)));
         Ok(written.map_err(verify::Error::from)?)
+    }
+
+    /// The project's own tests of its images.
+    fn tests_dir(&self) -> PathBuf {
+        self.project.root.join("tests")
     }
 
     fn stamp_path(&self, image: &ImageSpec) -> PathBuf {

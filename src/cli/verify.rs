@@ -43,7 +43,11 @@ pub async fn run(args: &VerifyArgs, session: &Session<'_>, ui: &Ui) -> Result<Ex
 impl VerifyOptions {
     /// The checks to run; names that mean none are refused.
     pub fn selection(&self) -> Result<Selection, Failure> {
-        let selection = Selection { only: self.only.clone(), skip: self.skip.clone() };
+        let selection = Selection {
+            only: self.only.clone(),
+            skip: self.skip.clone(),
+            with: self.page.then(|| "page".to_owned()).into_iter().collect(),
+        };
         selection.check().map_err(pipeline::Error::from)?;
         Ok(selection)
     }
@@ -65,6 +69,7 @@ pub async fn verify(
         runtime: options.runtime.into(),
         timeout: options.timeout,
         selection: &selection,
+        gpus: options.gpus,
     };
     let verification = session.verify(image, &choice).await?;
     if let Some(path) = &verification.packages_written {

@@ -29,6 +29,14 @@ pub enum Error {
         /// The most similar name, if one is similar.
         similar: Option<String>,
     },
+    /// The project's own tests of the image cannot be read.
+    #[error("cannot read `{path}`")]
+    Tests {
+        /// The file or folder.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
     /// `packages.txt` cannot be written.
     #[error("cannot write `{path}`")]
     Write {

@@ -9,6 +9,7 @@
 //! elsewhere, which never counts as passed. [`checks`] holds the table of checks, [`runtime`] what runs containers.
 
 pub mod checks;
+mod equipment;
 mod error;
 mod installed;
 mod packages;
@@ -23,6 +24,8 @@ mod verified;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use checks::tests_digest;
+pub use equipment::Equipment;
 pub use error::Error;
 pub use installed::{Installed, Prefix};
 pub use packages::packages_txt;
@@ -30,7 +33,7 @@ pub use report::{CheckReport, Outcome, PlatformReport, Report, SCHEMA};
 pub use runtime::RuntimeKind;
 pub use selection::Selection;
 pub use subject::{Asked, Subject};
-pub use tree::{Node, Tree};
+pub use tree::{Node, Tree, Wanted};
 pub use verified::Verified;
 
 use crate::lock::Lock;
@@ -65,6 +68,8 @@ pub struct Request<'a> {
     pub jobs: usize,
     /// Which checks run.
     pub selection: &'a Selection,
+    /// What this machine and the project lend to checks.
+    pub equipment: &'a Equipment,
     /// The `esker` program that the embedded runner starts; this process's own if `None`.
     pub runner: Option<&'a Path>,
 }

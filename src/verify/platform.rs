@@ -28,7 +28,8 @@ pub async fn verify(
         Ok(()) if wants_to_run => Some(prepare(request, &subject, progress).await?),
         _ => None,
     };
-    let scene = prepared.as_ref().map(|prepared| Scene::new(&subject, prepared.runtime(), request.timeout));
+    let scene =
+        prepared.as_ref().map(|prepared| Scene::new(&subject, prepared.runtime(), request.timeout, request.equipment));
     let absent = here.err().unwrap_or_default();
     let bench = Bench { request, subject: &subject, scene, absent: &absent };
     let checks = bench.run_all(progress).await;
@@ -124,6 +125,7 @@ impl Bench<'_> {
     async fn find(&self, check: &Check) -> Result<Finding, runtime::Error> {
         match (&check.how, &self.scene) {
             (How::Layers(find), _) => Ok(find(self.subject).into()),
+            (How::Listing(find), _) => Ok(find(self.subject)),
             (How::Running(find), Some(scene)) => find(scene).await,
             (How::Running(_), None) => Ok(Outcome::not_run("nothing runs it").into()),
         }

@@ -6,6 +6,7 @@ use tokio::sync::OnceCell;
 
 use super::imports::Imported;
 use super::{Finding, Outcome};
+use crate::verify::equipment::Equipment;
 use crate::verify::runtime::{Command, ContainerRuntime, Error, Output};
 use crate::verify::subject::Subject;
 
@@ -17,13 +18,20 @@ pub struct Scene<'a> {
     pub runtime: &'a dyn ContainerRuntime,
     /// How long any one program may take.
     pub timeout: Duration,
+    /// What this machine and the project lend.
+    pub equipment: &'a Equipment,
     imported: OnceCell<Imported>,
 }
 
 impl<'a> Scene<'a> {
     /// Puts a scene together.
-    pub fn new(subject: &'a Subject<'a>, runtime: &'a dyn ContainerRuntime, timeout: Duration) -> Self {
-        Self { subject, runtime, timeout, imported: OnceCell::new() }
+    pub fn new(
+        subject: &'a Subject<'a>,
+        runtime: &'a dyn ContainerRuntime,
+        timeout: Duration,
+        equipment: &'a Equipment,
+    ) -> Self {
+        Self { subject, runtime, timeout, equipment, imported: OnceCell::new() }
     }
 
     /// What importing the requested modules came to. They are imported once for all checks that ask.
