@@ -1,9 +1,9 @@
 //! GPUs: whether what is locked for CUDA fits together, and whether it finds a GPU where there is one.
 
 use super::files::some;
-use super::scene::Scene;
+use super::scene::{Scene, succeeds};
 use super::{Finding, Outcome};
-use crate::verify::runtime::{Command, Error};
+use crate::verify::runtime::{Command, Error, Output};
 use crate::verify::subject::{Subject, conda_packages};
 
 /// A package of CUDA's own whose version is CUDA's.
@@ -68,15 +68,30 @@ pub async fn devices(scene: &Scene<'_>) -> Result<Finding, Error> {
         return Ok(Outcome::not_run("the embedded runner has no GPUs to give: choose another with `--runtime`").into());
     }
     let output = scene.run(&Command::arguments(["python", "-c", DEVICES]).over_empty_home().with_gpus()).await?;
+    Ok(judge(&output))
+}
+
+fn judge(output: &Output) -> Finding {
     let found = output.stdout.lines().find_map(|line| line.strip_prefix("@esker "));
-    let mut finding = super::scene::succeeds(&output);
+    let mut finding = succeeds(output);
     finding.facts.extend(found.map(|found| ("gpus".to_owned(), found.to_owned())));
-    Ok(finding)
+    finding
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verify::runtime::Exit;
+
+    #[test]
+    fn a_library_without_a_gpu_is_a_failure() {
+        let said = |code, stdout: &str| {
+            judge(&Output { exit: Exit::Code(code), stdout: stdout.to_owned(), stderr: String::new() })
+        };
+        let good = said(0, "noise\n@esker driver 1, jax 1\n");
+        assert_eq!((good.outcome, good.facts["gpus"].as_str()), (Outcome::Passed, "driver 1, jax 1"));
+        assert!(matches!(said(1, "@esker driver 1, jax 0\n").outcome, Outcome::Failed { .. }));
+    }
 
     #[test]
     fn builds_say_which_cuda() {

@@ -16,7 +16,7 @@ const ARBITRARY: (u32, u32) = (54321, 0);
 
 pub async fn arbitrary_user(scene: &Scene<'_>) -> Result<Finding, Error> {
     let (uid, gid) = ARBITRARY;
-    let script = r#"cd && : > written && command -v python && echo "$(id -u):$(id -g)""#;
+    let script = r#"cd && : > written && command -v python && echo "$UID:${GROUPS[0]}""#;
     let script = Command::arguments(["bash", "-lc", script]).as_user(uid, gid).over_empty_home();
     let expected = format!("/{}/bin/python\n{uid}:{gid}", scene.subject.prefix);
     match prints(&scene.run(&script).await?, &expected) {

@@ -30,7 +30,7 @@ pub async fn try_server(
     how: impl FnOnce(Command) -> Command,
 ) -> Result<Finding, Error> {
     let began = Instant::now();
-    let server = Server::start(scene, spelling, &[], how).await?;
+    let server = Server::start(scene, spelling, how).await?;
     let judged = match server.until_ready(scene.timeout).await {
         Ok(status) => server.judge(&status, began.elapsed()).await,
         Err(reason) => Err(reason),
@@ -51,16 +51,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server with options of `spelling` and `more` of them, as `how` changes it.
+    /// Starts a server with options of `spelling`, as `how` changes it.
     ///
     /// # Errors
     /// When no program can be run on this machine.
-    pub async fn start(
-        scene: &Scene<'_>,
-        spelling: &str,
-        more: &[&str],
-        how: impl FnOnce(Command) -> Command,
-    ) -> Result<Self, Error> {
+    pub async fn start(scene: &Scene<'_>, spelling: &str, how: impl FnOnce(Command) -> Command) -> Result<Self, Error> {
         let listen = scene.runtime.listen()?;
         let options = [
             "--no-browser".to_owned(),
@@ -69,7 +64,6 @@ impl Server {
             format!("--{spelling}.token={TOKEN}"),
             "--ServerApp.port_retries=0".to_owned(),
         ];
-        let options = options.into_iter().chain(more.iter().map(|option| (*option).to_owned()));
         let command = Command::arguments(program(&scene.subject.container.cmd).into_iter().chain(options));
         let running = scene.runtime.start(&how(command.over_empty_home().reachable_at(listen.port()))).await?;
         let address = running.address.unwrap_or(listen);

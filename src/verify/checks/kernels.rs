@@ -58,6 +58,11 @@ pub async fn labextensions(scene: &Scene<'_>) -> Result<Finding, Error> {
     if !output.exit.success() {
         return Ok(Outcome::failed(output.exit.to_string()).with_output(&text).into());
     }
+    if !text.contains("JupyterLab v") {
+        return Ok(Outcome::failed("`jupyter labextension list` does not say whose they are")
+            .with_output(&text)
+            .into());
+    }
     let mut faults = Vec::new();
     let mut good = 0;
     for line in text.lines().map(plain) {

@@ -19,8 +19,8 @@ mod page;
 mod python;
 mod scene;
 mod secrets;
+mod suites;
 mod system;
-mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,7 +29,7 @@ use futures::future::BoxFuture;
 
 pub use scene::Scene;
 pub use secrets::may_hold_secrets;
-pub use tests::tests_digest;
+pub use suites::tests_digest;
 
 use super::report::Outcome;
 use super::runtime;
@@ -211,7 +211,7 @@ pub const ALL: &[Check] = &[
     running(
         "jupyter.kernels",
         "a kernel that Jupyter offers and cannot start fails in front of its user",
-        &["python", "jupyter_client"],
+        &["python", "jupyter_client|jupyter-client"],
         |scene| Box::pin(kernels::kernels(scene)),
     ),
     running(
@@ -224,10 +224,10 @@ pub const ALL: &[Check] = &[
         "tests.notebooks",
         "the notebooks that a project's users begin with must run",
         &["nbclient", "ipykernel"],
-        |scene| Box::pin(tests::notebooks(scene)),
+        |scene| Box::pin(suites::notebooks(scene)),
     ),
     running("tests.pytest", "a project knows best what its images must be able to do", &["python"], |scene| {
-        Box::pin(tests::pytest(scene))
+        Box::pin(suites::pytest(scene))
     }),
     running(
         "gpu.devices",

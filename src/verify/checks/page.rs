@@ -21,9 +21,8 @@ use crate::verify::runtime::Error;
 /// What the cell says when it has run.
 const ANSWER: &str = "the answer is 42";
 const NAME: &str = "esker.ipynb";
-/// Options that keep questions to the user from lying over the page.
-const OPTIONS: [&str; 2] =
-    ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.news_url=None"];
+/// The setting by which JupyterLab asks nobody whether to fetch news, as its page would save it.
+const NO_NEWS: (&str, &str) = ("@jupyterlab/apputils-extension:notification", "{\"fetchNews\": \"false\"}");
 /// Shift and Enter, as WebDriver spells keys.
 const SHIFT_ENTER: &str = "\u{e008}\u{e007}";
 
@@ -32,7 +31,7 @@ pub async fn notebook(scene: &Scene<'_>) -> Result<Finding, Error> {
         Ok(driver) => driver,
         Err(reason) => return Ok(Outcome::not_run(reason).into()),
     };
-    let server = Server::start(scene, "ServerApp", &OPTIONS, |command| command).await?;
+    let server = Server::start(scene, "ServerApp", |command| command).await?;
     let judged = match server.until_ready(scene.timeout).await {
         Ok(_) => visit(scene, &server, &driver).await,
         Err(reason) => Err(reason),
@@ -66,9 +65,9 @@ async fn see(scene: &Scene<'_>, server: &Server, browser: &Browser<'_>) -> Resul
     let page = format!("http://{}/lab/tree/{NAME}?token={TOKEN}", server.address);
     browser.go(&page).await?;
     let deadline = Instant::now() + scene.timeout;
-    // The kernel's indicator says `idle` once it can be asked.
-    let ready = "const k = document.querySelector('.jp-Notebook-ExecutionIndicator'); \
-                 return k !== null && k.dataset.status === 'idle' && document.querySelector('.jp-Cell .cm-content') !== null";
+    // The bar at the bottom says so once the kernel can be asked.
+    let ready = "const bar = document.querySelector('#jp-main-statusbar'), cell = document.querySelector('.jp-Cell .cm-content'); \
+                 return bar !== null && bar.innerText.includes('| Idle') && cell !== null && cell.offsetParent !== null";
     until(browser, ready, deadline, "the notebook does not open").await?;
     browser.press(".jp-Cell .cm-content", SHIFT_ENTER).await?;
     let answered = format!(
@@ -109,12 +108,18 @@ async fn put_notebook(scene: &Scene<'_>, server: &Server) -> Result<(), String> 
     let kernel = json!({"name": "python3", "display_name": "Python 3", "language": "python"});
     let notebook = json!({"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5});
     let body = json!({"type": "notebook", "format": "json", "content": notebook}).to_string();
-    let request = server.client.put(format!("http://{}/api/contents/{NAME}", server.address)).body(body);
-    let request = request.header("Authorization", format!("token {TOKEN}"));
-    let response = request.send().await.map_err(|error| format!("no answer to a notebook: {error}"))?;
-    match response.status().as_u16() {
-        201 => Ok(()),
-        code => Err(format!("/api/contents answers {code} to a notebook")),
+    put(server, &format!("/api/contents/{NAME}"), &body).await?;
+    let (setting, value) = NO_NEWS;
+    put(server, &format!("/lab/api/settings/{setting}"), &json!({"raw": value}).to_string()).await
+}
+
+async fn put(server: &Server, path: &str, body: &str) -> Result<(), String> {
+    let request = server.client.put(format!("http://{}{path}", server.address)).body(body.to_owned());
+    let response = request.header("Authorization", format!("token {TOKEN}")).send().await;
+    let response = response.map_err(|error| format!("no answer to what is put at {path}: {error}"))?;
+    match response.status() {
+        status if status.is_success() => Ok(()),
+        status => Err(format!("{path} answers {} to what is put there", status.as_u16())),
     }
 }
 

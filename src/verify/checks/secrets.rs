@@ -92,11 +92,12 @@ fn secret_of_text(text: &str) -> Option<&'static str> {
     if text.lines().any(|line| line.starts_with("-----BEGIN ") && line.contains("PRIVATE KEY-----")) {
         return Some("a private key");
     }
-    if text.split("://").skip(1).any(has_password) {
+    let urls = || text.split("://").skip(1).map(rest_of_url);
+    if urls().any(has_password) {
         return Some("a URL with a password");
     }
     // conda's way to say who asks: https://HOST/t/TOKEN/CHANNEL.
-    if text.split("/t/").skip(1).any(|rest| token_length(rest) >= 8 && text.contains("://")) {
+    if urls().any(|url| url.split("/t/").skip(1).any(|rest| token_length(rest) >= 8)) {
         return Some("a URL with a token");
     }
     let has_token =
@@ -109,10 +110,15 @@ fn token_length(text: &str) -> usize {
     text.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).count()
 }
 
+/// What of the text behind `://` belongs to the URL.
+fn rest_of_url(text: &str) -> &str {
+    let end = text.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '>' | ')'));
+    &text[..end.unwrap_or(text.len())]
+}
+
 /// Whether what follows `://` begins with a user and a password.
-fn has_password(rest: &str) -> bool {
-    let end = rest.find(|c: char| c == '/' || c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '>' | ')'));
-    let authority = &rest[..end.unwrap_or(rest.len())];
+fn has_password(url: &str) -> bool {
+    let authority = url.split('/').next().unwrap_or_default();
     let password = authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':')).map(|(_, password)| password);
     password.is_some_and(is_value)
 }

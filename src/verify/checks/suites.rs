@@ -196,7 +196,7 @@ fn file_error(path: PathBuf) -> impl FnOnce(std::io::Error) -> Error {
 }
 
 #[cfg(test)]
-mod unit {
+mod tests {
     use super::*;
     use crate::verify::runtime::Exit;
 
