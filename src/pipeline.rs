@@ -10,6 +10,7 @@ mod layers;
 mod locking;
 mod published;
 pub mod rebuild;
+mod rendering;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,7 @@ use crate::{channel, registry, render};
 
 pub use debian::AptStale;
 pub use locking::{LockChoice, Locked};
+pub use rendering::{Purpose, is_written};
 
 /// One run of esker on one project.
 pub struct Session<'a> {
@@ -109,6 +111,34 @@ pub enum Error {
         /// What there is.
         known: Vec<Platform>,
     },
+    /// Dockerfiles install packages with what the root prefix has.
+    #[error("there is no image for the root prefix that a Dockerfile of `{image}` could build on")]
+    NoRoot {
+        /// The image.
+        image: String,
+    },
+    /// A Dockerfile names its base by a digest, which nobody has looked up.
+    #[error("`{base}` is not pinned in `base-lock.yml`")]
+    BaseNotPinned {
+        /// The base.
+        base: String,
+    },
+    /// A Dockerfile has one base for all platforms.
+    #[error("`{image}` has a base of its own for each platform, which a Dockerfile cannot have: {}", bases.join(", "))]
+    SeveralBases {
+        /// The image.
+        image: String,
+        /// The bases.
+        bases: Vec<String>,
+    },
+    /// A rendered file cannot be written.
+    #[error("cannot write `{}`", path.display())]
+    WriteRendered {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// No base for a platform.
     #[error("`{image}` has no base for {platform}")]
     NoBase {
@@ -144,7 +174,7 @@ pub enum Error {
 }
 
 /// Files of repo2docker's that change what is in an image. Left out in silence, the image would not be what was asked.
-const UNSUPPORTED: [&str; 2] = ["requirements.txt", "postBuild"];
+const UNSUPPORTED: [&str; 3] = ["requirements.txt", "preBuild", "postBuild"];
 
 fn list<T: ToString>(items: &[T]) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")

@@ -19,6 +19,8 @@ mod layers;
 mod network;
 #[path = "cli/onto.rs"]
 mod onto;
+#[path = "cli/render.rs"]
+mod render;
 #[path = "cli/secrets.rs"]
 mod secrets;
 #[path = "cli/unsolvable.rs"]

@@ -88,6 +88,7 @@ impl World {
             relocking: Relocking::default(),
             sbom: true,
             cache_from: vec![],
+            docker: Default::default(),
         }
     }
 

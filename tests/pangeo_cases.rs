@@ -93,6 +93,7 @@ fn image(folder: &Path, subdirs: &[Subdir]) -> ImageSpec {
         relocking: Relocking::default(),
         sbom: true,
         cache_from: vec![],
+        docker: Default::default(),
     }
 }
 

@@ -90,6 +90,8 @@ pub enum Command {
     Make(MakeArgs),
     /// Solve environments into conda-lock.yml and conda-<subdir>.lock
     Lock(LockArgs),
+    /// Render the Dockerfiles of images, and what belongs to them, from templates and locks
+    Render(RenderArgs),
     /// Build images from their locks, without a daemon
     Build(BuildArgs),
     /// Run what was built, to prove it, and write packages.txt
@@ -346,6 +348,21 @@ pub struct LayersArgs {
     /// The git revision whose locks the update is counted from [default: HEAD]
     #[arg(long, value_name = "REV")]
     pub since: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A project changes what is rendered with files in its folder templates/: one that is called like \
+                        esker's (base-image.Dockerfile, notebook.Dockerfile, IMAGE.Dockerfile, onbuild.sh, dockerignore) \
+                        stands in its place, or extends it: {% extends \"esker/base-image.Dockerfile\" %}."
+)]
+pub struct RenderArgs {
+    /// Images to render [default: all]
+    #[arg(value_name = "IMAGE")]
+    pub images: Vec<String>,
+    /// Write nothing; fail with a diff if a file is not as it would be rendered
+    #[arg(long)]
+    pub check: bool,
 }
 
 #[derive(Debug, Args)]

@@ -244,6 +244,12 @@ fn of_pipeline(error: &pipeline::Error) -> Verdict {
         E::PlatformNotLocked { image, .. } => {
             hint(Kind::Usage, format!("add it to `platforms` and `lock-subdirs` of `{image}` in `esker.yml`"))
         }
+        E::NoRoot { .. } => {
+            hint(Kind::Usage, "add a `base-image` with `micromamba`, or name it as `root` in `esker.yml`")
+        }
+        E::BaseNotPinned { .. } => hint(Kind::No, "run `esker render`, which looks it up, and commit `base-lock.yml`"),
+        E::SeveralBases { .. } => hint(Kind::Usage, "name an image that has all platforms as `base`"),
+        E::WriteRendered { source, .. } => of_io(source),
         E::NoBase { .. } => hint(Kind::Usage, "add the platform to `base` in `esker.yml`, or give `--base`"),
         E::UnsupportedFile { file, .. } if file.ends_with("requirements.txt") => {
             hint(Kind::Usage, "list its packages as conda packages in `environment.yml`, and remove the file")
@@ -383,6 +389,11 @@ fn of_render(error: &render::Error) -> Verdict {
         render::Error::UnknownVariable { .. } => {
             hint(Kind::Usage, "only `${NAME}` of variables set before it is known")
         }
+        render::Error::Apt(error) => of_project(error),
+        render::Error::NoInstaller { image, .. } => {
+            hint(Kind::Usage, &format!("add `micromamba` to `{image}/environment.yml`, and run `esker lock {image}`"))
+        }
+        render::Error::BinderFolder { .. } => hint(Kind::Usage, "move them there, or write a Dockerfile by hand"),
     }
 }
 

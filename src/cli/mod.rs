@@ -18,6 +18,7 @@ mod make;
 mod outdated;
 mod push;
 mod rebuild;
+mod render;
 mod sbom;
 mod source;
 pub mod ui;
@@ -116,6 +117,7 @@ async fn dispatch(command: Command, settings: &Settings, ui: &Ui) -> Result<Exit
     match command {
         Command::Make(args) => make::run(&args, &session, ui).await,
         Command::Lock(args) => lock::run(&args, &session, ui).await,
+        Command::Render(args) => render::run(&args, &session, ui).await,
         Command::Build(args) => build::run(&args, &session, ui).await,
         Command::Verify(args) => verify::run(&args, &session, ui).await,
         Command::Push(args) => push::run(&args, &session, ui).await,

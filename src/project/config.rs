@@ -13,8 +13,8 @@ use rattler_conda_types::Subdir;
 use super::fields::{distinct, get};
 use super::yaml::{Document, Entry, Node, Value};
 use super::{
-    Age, AptPolicy, BaseReference, BaseSource, ChangeKind, Denied, Error, Help, Mirror, Place, RelockPolicy, Snapshot,
-    Strip,
+    Age, AptPolicy, BaseReference, BaseSource, ChangeKind, Denied, DockerSettings, Error, Help, Mirror, Place,
+    RelockPolicy, Snapshot, Strip,
 };
 use crate::cache::{ParseSizeError, Size};
 use crate::oci::{Platform, reference};
@@ -25,7 +25,7 @@ pub(super) const FILE: &str = "esker.yml";
 /// Layers an image may have: Docker refuses more than 125, the base's counted; below 3 there is nothing to share.
 const LAYERS: std::ops::RangeInclusive<usize> = 3..=110;
 
-const PROJECT_KEYS: [&str; 25] = [
+const PROJECT_KEYS: [&str; 26] = [
     "registry",
     "cache-limit",
     "base",
@@ -48,11 +48,12 @@ const PROJECT_KEYS: [&str; 25] = [
     "min-age-exempt",
     "sbom",
     "cache-from",
+    "docker",
     "deny",
     "allow",
     "images",
 ];
-const IMAGE_KEYS: [&str; 20] = [
+const IMAGE_KEYS: [&str; 21] = [
     "parent",
     "base",
     "platforms",
@@ -73,6 +74,7 @@ const IMAGE_KEYS: [&str; 20] = [
     "min-age-exempt",
     "sbom",
     "cache-from",
+    "docker",
 ];
 
 /// What `esker.yml` says; its default is what holds without the file.
@@ -129,6 +131,7 @@ pub(super) struct Settings {
     pub(super) min_age_exempt: Vec<String>,
     pub(super) sbom: Option<bool>,
     pub(super) cache_from: Vec<Reference>,
+    pub(super) docker: DockerSettings,
 }
 
 /// A value and where it is written.
@@ -171,7 +174,7 @@ impl Settings {
             lock_subdirs: get(fields, "lock-subdirs").map(lock_subdirs).transpose()?,
             mirrors: get(fields, "mirrors").map(mirrors).transpose()?.unwrap_or_default(),
             layers: get(fields, "layers").map(layers).transpose()?,
-            env: get(fields, "env").map(env).transpose()?.unwrap_or_default(),
+            env: get(fields, "env").map(|node| variables(node, "env")).transpose()?.unwrap_or_default(),
             labels: get(fields, "labels").map(labels).transpose()?.unwrap_or_default(),
             apt: get(fields, "apt").map(apt).transpose()?,
             apt_snapshot: get(fields, "apt-snapshot").map(|node| parsed(node, "apt-snapshot")).transpose()?,
@@ -185,6 +188,7 @@ impl Settings {
             min_age_exempt: packages("min-age-exempt")?,
             sbom: get(fields, "sbom").map(|node| node.boolean("sbom")).transpose()?,
             cache_from: get(fields, "cache-from").map(cache_from).transpose()?.unwrap_or_default(),
+            docker: get(fields, "docker").map(DockerSettings::read).transpose()?.unwrap_or_default(),
         })
     }
 }
@@ -321,11 +325,12 @@ fn apt(node: &Node) -> Result<AptPolicy, Error> {
     }
 }
 
-fn env(node: &Node) -> Result<IndexMap<String, String>, Error> {
+/// Variables by name, as `env` and `build-args` have them.
+pub(super) fn variables(node: &Node, key: &str) -> Result<IndexMap<String, String>, Error> {
     let is_name = |name: &str| {
         !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
     };
-    map(node, "env", is_name, "names of variables have only letters, digits and `_`")
+    map(node, key, is_name, "names of variables have only letters, digits and `_`")
 }
 
 fn labels(node: &Node) -> Result<IndexMap<String, String>, Error> {

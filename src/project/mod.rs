@@ -6,6 +6,7 @@ mod apt;
 mod base;
 mod config;
 mod discover;
+mod docker;
 mod environment;
 mod error;
 mod fields;
@@ -34,6 +35,7 @@ use crate::oci::Platform;
 
 pub use apt::AptRequest;
 pub use base::{ParseBaseError, ParseMirrorError};
+pub use docker::DockerSettings;
 pub use error::{ChannelConflict, Conflict, Error, Help};
 pub use fields::SUBDIRS;
 pub use merge::{Merged, MergedSpec, merge};
@@ -105,6 +107,8 @@ pub struct ImageSpec {
     pub sbom: bool,
     /// Images that builds take what has not changed from, in the order they are asked (`cache-from:`).
     pub cache_from: Vec<Reference>,
+    /// How its Dockerfile is rendered (`docker:`).
+    pub docker: DockerSettings,
 }
 
 /// What `apt.txt` means.

@@ -226,6 +226,7 @@ impl<'a> Resolver<'a> {
             },
             sbom: own.sbom.or(defaults.sbom).unwrap_or(true),
             cache_from: own.cache_from.iter().chain(&defaults.cache_from).cloned().collect(),
+            docker: own.docker.over(&defaults.docker),
         })
     }
 

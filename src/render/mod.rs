@@ -4,13 +4,17 @@
 //! The layout is repo2docker's, which BinderHub and JupyterHub deployments know. Templates hold layout, this module
 //! holds decisions.
 
+pub mod docker;
+mod templates;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use minijinja::{Environment, UndefinedBehavior, context};
 
-use crate::project::ImageSpec;
+use crate::oci::Platform;
+use crate::project::{self, ImageSpec};
 
 /// Where the root prefix is: `CONDA_DIR`.
 pub const ROOT_PREFIX: &str = "/srv/conda";
@@ -97,9 +101,28 @@ pub enum Error {
     #[error("template `{name}` cannot be rendered")]
     Template {
         /// The template's file name.
-        name: &'static str,
+        name: String,
         /// Why.
         source: minijinja::Error,
+    },
+    /// `apt.txt` cannot be read.
+    #[error(transparent)]
+    Apt(project::Error),
+    /// Dockerfiles need something in the root prefix that installs packages.
+    #[error("the root prefix of `{image}` has no micromamba for {platform}, which Dockerfiles install packages with")]
+    NoInstaller {
+        /// The image of the root prefix.
+        image: String,
+        /// The platform.
+        platform: Platform,
+    },
+    /// A Dockerfile in the image's folder could not take its files from a folder below.
+    #[error("`{image}` has its build files in `{}`; a rendered Dockerfile takes them from the image's folder", folder.display())]
+    BinderFolder {
+        /// The image.
+        image: String,
+        /// Where its files are.
+        folder: PathBuf,
     },
     /// `env:` uses a variable that the image does not have.
     #[error("environment variable `{name}` of `{image}` uses `${{{used}}}`, which is not set in the image")]
@@ -234,11 +257,12 @@ fn expand(value: &str, env: &IndexMap<String, String>) -> Result<String, String>
     Ok(out)
 }
 
-fn render(name: &'static str, source: &str, context: minijinja::Value) -> Result<Vec<u8>, Error> {
+fn render(name: &str, source: &str, context: minijinja::Value) -> Result<Vec<u8>, Error> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_keep_trailing_newline(true);
-    environment.render_str(source, context).map(String::into_bytes).map_err(|source| Error::Template { name, source })
+    let rendered = environment.render_str(source, context).map(String::into_bytes);
+    rendered.map_err(|source| Error::Template { name: name.to_owned(), source })
 }
 
 fn read(path: impl AsRef<Path>) -> Result<Vec<u8>, Error> {

@@ -242,6 +242,7 @@ pub fn image_spec() -> ImageSpec {
         relocking: Relocking::default(),
         sbom: true,
         cache_from: vec![],
+        docker: Default::default(),
     }
 }
 

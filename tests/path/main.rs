@@ -11,6 +11,7 @@ mod common;
 mod hub;
 mod judges;
 mod made;
+mod micromamba;
 mod real;
 mod reproducible;
 mod start;

@@ -1,10 +1,12 @@
 """Conda packages and channels, written so that the same content is always the same bytes.
 
 The `.conda` format (version 2) is a zip of stored members: `metadata.json`, `pkg-NAME.tar.zst` with the files and
-`info-NAME.tar.zst` with what conda and its kin read. What would vary is fixed here: member order, times, owners,
-zip attributes, the compressor (a pinned wheel), its level and its single thread.
+`info-NAME.tar.zst` with what conda and its kin read. The older `.tar.bz2` is both in one, for what has to be unpacked
+before there is a conda. What would vary is fixed here: member order, times, owners, zip attributes, the compressor
+(a pinned wheel), its level and its single thread.
 """
 
+import bz2
 import hashlib
 import io
 import json
@@ -49,6 +51,7 @@ class Package:
     about: dict = field(default_factory=dict)
     licenses: dict = field(default_factory=dict)  # file name to text
     index: dict = field(default_factory=dict)  # further fields of index.json
+    archive: str = ".conda"  # or ".tar.bz2"
 
     @property
     def stem(self):
@@ -91,9 +94,7 @@ def follow(package, files, entry):
     raise Problem(f"{package.stem}: {entry.path} is a link that never ends")
 
 
-def tar_zst(entries, timestamp):
-    import zstandard
-
+def tar_of(entries, timestamp):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
         for entry in entries:
@@ -105,7 +106,27 @@ def tar_zst(entries, timestamp):
             else:
                 info.size, info.mode = len(entry.data), 0o755 if entry.executable else 0o644
                 tar.addfile(info, io.BytesIO(entry.data))
-    return zstandard.ZstdCompressor(level=ZSTD_LEVEL, threads=0).compress(buffer.getvalue())
+    return buffer.getvalue()
+
+
+def tar_zst(entries, timestamp):
+    import zstandard
+
+    return zstandard.ZstdCompressor(level=ZSTD_LEVEL, threads=0).compress(tar_of(entries, timestamp))
+
+
+def dot_conda(package, info):
+    members = {
+        "metadata.json": json.dumps({"conda_pkg_format_version": 2}).encode(),
+        f"pkg-{package.stem}.tar.zst": tar_zst(package.entries, package.timestamp),
+        f"info-{package.stem}.tar.zst": tar_zst(info, package.timestamp)}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in members.items():
+            member = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            member.create_system, member.external_attr = 3, 0o644 << 16
+            archive.writestr(member, data)
+    return buffer.getvalue()
 
 
 def json_bytes(value):
@@ -131,18 +152,13 @@ def write_package(package, channel):
         info["link.json"] = json_bytes({"noarch": noarch, "package_metadata_version": 1})
     for name, text in package.licenses.items():
         info[f"licenses/{name}"] = text
-    members = {
-        "metadata.json": json.dumps({"conda_pkg_format_version": 2}).encode(),
-        f"pkg-{package.stem}.tar.zst": tar_zst(package.entries, package.timestamp),
-        f"info-{package.stem}.tar.zst": tar_zst([Entry(f"info/{name}", info[name]) for name in sorted(info)],
-                                                package.timestamp)}
-    path = channel / package.subdir / f"{package.stem}.conda"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in members.items():
-            member = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-            member.create_system, member.external_attr = 3, 0o644 << 16
-            archive.writestr(member, data)
-    data = path.read_bytes()
+    described = [Entry(f"info/{name}", info[name]) for name in sorted(info)]
+    if package.archive == ".conda":
+        data = dot_conda(package, described)
+    else:
+        data = bz2.compress(tar_of([*described, *package.entries], package.timestamp))
+    path = channel / package.subdir / f"{package.stem}{package.archive}"
+    path.write_bytes(data)
     record = {key: index[key] for key in ("build", "build_number", "constrains", "depends", "license", "name",
                                           "noarch", "python_site_packages_path", "subdir", "timestamp", "version")
               if key in index}
@@ -152,7 +168,9 @@ def write_package(package, channel):
 def write_repodata(channel, subdir, records):
     import zstandard
 
-    repodata = {"info": {"subdir": subdir}, "packages": {}, "packages.conda": records, "removed": [],
+    old = {file: record for file, record in records.items() if file.endswith(".tar.bz2")}
+    new = {file: record for file, record in records.items() if file not in old}
+    repodata = {"info": {"subdir": subdir}, "packages": old, "packages.conda": new, "removed": [],
                 "repodata_version": 1}
     data = json_bytes(repodata)
     (channel / subdir / "repodata.json").write_bytes(data)

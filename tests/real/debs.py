@@ -209,12 +209,17 @@ def with_rpath(entry, patchelf):
     if entry.path == f"bin/python{PYTHON_MINOR}":
         # Python gets its prefix's absolute path, too: a real placeholder in a real binary, for installers to replace.
         rpath = f"{PLACEHOLDER}/lib:{rpath}"
+    return patched(entry.data, rpath, patchelf)
+
+
+def patched(data, rpath, patchelf):
+    """The ELF file with this DT_RPATH."""
     with tempfile.NamedTemporaryFile(suffix=".elf") as file:
-        file.write(entry.data)
+        file.write(data)
         file.flush()
         run([patchelf, "--force-rpath", "--set-rpath", rpath, file.name])
-        with open(file.name, "rb") as patched:
-            return patched.read()
+        with open(file.name, "rb") as result:
+            return result.read()
 
 
 def certificate_entries(files):

@@ -4,6 +4,7 @@ Both go through their ordinary clients and whatever mirror, proxy or certificate
 machine; this project names no server. A file is kept only when its sha256 is the pinned one.
 """
 
+import itertools
 import os
 from pathlib import Path
 
@@ -118,8 +119,9 @@ def platform_options(subdir):
 
 def fetch_wheels(out, pins, python, group=20):
     """Have every pinned wheel in the downloads."""
-    for subdir in ("noarch", *TARGETS):
-        missing = [pin for pin in pins["wheels"] if pin["subdir"] == subdir and not out.download(pin).exists()]
+    # One list after the other: a package may be in both, and pip takes no name twice.
+    for purpose, subdir in itertools.product(("wheels", "micromamba"), ("noarch", *TARGETS)):
+        missing = [pin for pin in pins[purpose] if pin["subdir"] == subdir and not out.download(pin).exists()]
         # In groups, so that an interrupted first run does not start from nothing.
         for start in range(0, len(missing), group):
             part = missing[start:start + group]

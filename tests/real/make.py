@@ -22,10 +22,12 @@ import sys
 import time
 
 import common
+import mambapkg
 from common import HERE, TARGETS, Out, Problem, say
 
 # Which files decide what a result is; a change in any of them makes the result again.
-CHANNEL_SOURCES = ("common.py", "condapkg.py", "debs.py", "elf.py", "make.py", "pins.json", "tools.txt", "wheels.py")
+CHANNEL_SOURCES = ("common.py", "condapkg.py", "debs.py", "elf.py", "make.py", "pins.json", "tools.txt", "wheels.py",
+                   *mambapkg.sources())
 BASE_SOURCES = ("base.py", "common.py", "make.py", "pins.json")
 
 STAMP = ".made-from"
@@ -175,7 +177,8 @@ def channel_jobs(out, pins):
     native = [("deb", spec.name, subdir) for spec in debs.SPECS
               for subdir in (["noarch"] if spec.noarch else TARGETS)]
     native.sort(key=lambda job: job[1] != "python")
-    return [*native, ("python_abi", None, "noarch"), *jobs]
+    standins = [("micromamba", None, subdir) for subdir in TARGETS]
+    return [*standins, *native, ("python_abi", None, "noarch"), *jobs]
 
 
 def die_with_parent():
@@ -193,6 +196,8 @@ def build_one(job, out, pins, patchelf, made):
     kind, what, subdir = job
     if kind == "wheel":
         package = wheels.build(what, out, pins)
+    elif kind == "micromamba":
+        package = mambapkg.build(subdir, out, pins, patchelf)
     elif kind == "deb":
         spec = next(spec for spec in debs.SPECS if spec.name == what)
         package = debs.build(spec, subdir, out, pins, patchelf)

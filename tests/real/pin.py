@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote
 
+import mambapkg
 from common import HERE, PINS, TARGETS, TOOLS, Problem, run, say
 from fetch import Apt, find_mirror, platform_options
 
 # The base system: what Debian's `minbase` is, and what an image needs beside it. usr-is-merged instead of usrmerge,
 # which would bring all of perl for a conversion that a new system does not need.
-BASE = ["?essential", "?priority(required)", "apt", "usr-is-merged", "usrmerge-", "ca-certificates", "tzdata"]
+# bzip2 unpacks the package that Dockerfiles install with, where no archive can be asked for it.
+BASE = ["?essential", "?priority(required)", "apt", "usr-is-merged", "usrmerge-", "bzip2", "ca-certificates", "tzdata"]
 
 # The interpreters and machines that the tool itself may run on.
 TOOL_PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
@@ -29,9 +31,11 @@ def pin_all(out, python, mirror=None):
     mirror = find_mirror(mirror)
     pins = {"suite": "Debian bookworm, main",
             "debs": {target["deb"]: pin_debs(out, target["deb"], mirror, debs.needed()) for target in TARGETS.values()},
-            "wheels": pin_wheels(out, python, Wheel)}
+            "wheels": pin_wheels(out, python, Wheel),
+            "micromamba": pin_micromamba(out, python)}
     PINS.write_text(layout(pins))
-    say(f"pin: wrote {PINS.name}: {sum(map(len, pins['debs'].values()))} .debs, {len(pins['wheels'])} wheels")
+    wheels = len(pins["wheels"]) + len(pins["micromamba"])
+    say(f"pin: wrote {PINS.name}: {sum(map(len, pins['debs'].values()))} .debs, {wheels} wheels")
 
 
 def layout(pins):
@@ -40,7 +44,8 @@ def layout(pins):
         return (",\n" + indent).join(json.dumps(item) for item in items)
     arches = ",\n  ".join(f'"{arch}": [\n   {lines(items, "   ")}]' for arch, items in pins["debs"].items())
     return (f'{{\n "suite": {json.dumps(pins["suite"])},\n "debs": {{\n  {arches}}},\n'
-            f' "wheels": [\n  {lines(pins["wheels"], "  ")}]\n}}\n')
+            f' "wheels": [\n  {lines(pins["wheels"], "  ")}],\n'
+            f' "micromamba": [\n  {lines(pins["micromamba"], "  ")}]\n}}\n')
 
 
 def pin_debs(out, arch, mirror, for_channel):
@@ -111,6 +116,19 @@ def pin_wheels(out, python, Wheel):
     return [pins[key] for key in sorted(pins)]
 
 
+def pin_micromamba(out, python):
+    """The wheels in the package micromamba: one version of each, for both targets."""
+    say(f"pin: {' and '.join(mambapkg.WHEELS)}")
+    versions, pins = {}, []
+    for subdir in TARGETS:
+        wanted = [f"{name}=={versions[name]}" if name in versions else name for name in mambapkg.WHEELS]
+        found = resolve(out, python, wanted, ["--no-deps", *platform_options(subdir)])
+        for name, (version, file, sha256) in sorted(found.items()):
+            versions[next(one for one in mambapkg.WHEELS if one.lower() == name)] = version
+            pins.append({"name": name, "version": version, "file": file, "sha256": sha256, "subdir": subdir})
+    return sorted(pins, key=lambda pin: (pin["name"], pin["subdir"]))
+
+
 def closure(out, python, wanted, found, subdir, Wheel):
     """Walk the requirements of the found wheels; returns (names needed, names missing)."""
     from fetch import fetch_wheels
@@ -120,7 +138,7 @@ def closure(out, python, wanted, found, subdir, Wheel):
     pins = [{"name": name, "version": version, "file": file, "sha256": sha256,
              "subdir": "noarch" if file.endswith("-none-any.whl") else subdir}
             for name, (version, file, sha256) in found.items()]
-    fetch_wheels(out, {"wheels": pins}, python)
+    fetch_wheels(out, {"wheels": pins, "micromamba": []}, python)
     paths = {pin["name"]: out.download(pin) for pin in pins}
     needed, missing, todo = set(), [], [canonicalize_name(Requirement(line).name) for line in wanted]
     while todo:

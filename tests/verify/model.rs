@@ -281,6 +281,7 @@ fn spec(folder: &Path) -> ImageSpec {
         relocking: Relocking::default(),
         sbom: true,
         cache_from: vec![],
+        docker: Default::default(),
     }
 }
 
