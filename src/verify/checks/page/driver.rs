@@ -55,7 +55,7 @@ impl Driver {
     /// What the driver says.
     pub async fn open(&self) -> Result<Browser<'_>, String> {
         // What is opened is this machine's own; Chromium's sandbox needs what containers and root do not have.
-        let arguments = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,800"];
+        let arguments = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,1040"];
         let chrome = json!({"args": arguments});
         let body = json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": chrome}}});
         let answer = self.ask("/session", Some(&body)).await?;
