@@ -58,7 +58,8 @@ fn dockerfiles_name_what_is_locked() {
         ],
     );
     // In this order: what a folder asks for builds on what came before it.
-    let steps: Vec<_> = base.lines().filter_map(|line| line.strip_prefix("ONBUILD RUN /srv/onbuild/onbuild ")).collect();
+    let steps: Vec<_> =
+        base.lines().filter_map(|line| line.strip_prefix("ONBUILD RUN /srv/onbuild/onbuild ")).collect();
     assert_eq!(steps, ["system", "environment", "finish"]);
     let sums = sandbox.read("project/base-image/docker/micromamba.sha256");
     let lock = sandbox.read("project/base-image/conda-lock.yml");
@@ -124,7 +125,9 @@ fn a_project_changes_a_block_or_a_whole_template() {
     assert_eq!(gpu, "# gpu of templates/gpu.Dockerfile\nFROM quay.io/example/base-image:x\n");
     assert!(sandbox.read("project/tiny/Dockerfile").contains("esker/notebook.Dockerfile"));
     sandbox.write("project/templates/gpu.Dockerfile", b"{{ nothing }}\n");
-    sandbox.run(&["render", "gpu"]).fails(2, &["template `templates/gpu.Dockerfile` cannot be rendered", "undefined value (in gpu.Dockerfile:1)"]);
+    sandbox
+        .run(&["render", "gpu"])
+        .fails(2, &["template `templates/gpu.Dockerfile` cannot be rendered", "undefined value (in gpu.Dockerfile:1)"]);
 }
 
 #[test]
