@@ -36,7 +36,7 @@ use crate::progress::Progress;
 use crate::project::{self, BaseReference, ImageSpec, Mirror, Project};
 use crate::registry::Pushed;
 use crate::settings::Settings;
-use crate::verify::{self, Report, RuntimeKind, Selection, Verification};
+use crate::verify::{self, Equipment, Report, RuntimeKind, Selection, Verification};
 use crate::{channel, registry, render};
 
 pub use debian::AptStale;
@@ -235,6 +235,8 @@ pub struct VerifyChoice<'a> {
     pub keep_unpacked: bool,
     /// Whether outputs of containers are kept of checks that passed, too.
     pub keep_all_logs: bool,
+    /// Whether this machine's GPUs are used.
+    pub gpus: bool,
 }
 
 /// What is kept of a run of verify that passed.
@@ -244,6 +246,8 @@ struct Stamp {
     runtime: RuntimeKind,
     /// Of `packages.txt`, which whoever changes it afterwards gets written again.
     packages: Digest,
+    /// Of the project's own tests of the image.
+    tests: Digest,
     report: Report,
 }
 
@@ -393,6 +397,13 @@ impl<'a> Session<'a> {
         let root = self.root_of(image).map(|root| self.current_lock(root)).transpose()?;
         let layout = Layout::open(choice.layout).map_err(verify::Error::from)?;
         let _mark = self.mark(image, choice.layout)?;
+        let equipment = Equipment {
+            tests: self.tests_dir(),
+            tools: self.settings.cache_dir.join("tools"),
+            work: self.project.state_dir().join("run"),
+            pictures: self.project.state_dir().join("pictures"),
+            gpus: choice.gpus,
+        };
         let request = verify::Request {
             image,
             layout: &layout,
@@ -408,6 +419,7 @@ impl<'a> Session<'a> {
             timeout: choice.timeout,
             jobs: self.settings.jobs,
             selection: choice.selection,
+            equipment: &equipment,
             runner: None,
             podman: &self.settings.podman,
         };
@@ -427,7 +439,8 @@ impl<'a> Session<'a> {
         let same = stamp.esker == env!("CARGO_PKG_VERSION")
             && stamp.runtime == runtime
             && stamp.report.digest == digest
-            && stamp.packages == packages;
+            && stamp.packages == packages
+            && stamp.tests == verify::tests_digest(&self.tests_dir(), &image.name).ok()?;
         same.then_some(stamp.report)
     }
 
@@ -438,14 +451,24 @@ impl<'a> Session<'a> {
         // Logs make way for those of the next run.
         let mut report = report.clone();
         report.platforms.iter_mut().flat_map(|platform| &mut platform.checks).for_each(|check| check.log = None);
-        let stamp =
-            Stamp { esker: env!("CARGO_PKG_VERSION").to_owned(), runtime, packages: Digest::of(&packages), report };
+        let stamp = Stamp {
+            esker: env!("CARGO_PKG_VERSION").to_owned(),
+            runtime,
+            packages: Digest::of(&packages),
+            tests: verify::tests_digest(&self.tests_dir(), &image.name)?,
+            report,
+        };
         let path = self.stamp_path(image);
         let folder = path.parent().expect("a file in the state folder");
         let written = fs_err::create_dir_all(folder)
             .map_err(|source| oci::Error::Write { path: folder.to_owned(), source })
             .and_then(|()| layout::write_atomically(&path, &canonical_json(&stamp)));
         Ok(written.map_err(verify::Error::from)?)
+    }
+
+    /// The project's own tests of its images.
+    fn tests_dir(&self) -> PathBuf {
+        self.project.root.join("tests")
     }
 
     fn stamp_path(&self, image: &ImageSpec) -> PathBuf {

@@ -462,6 +462,12 @@ pub struct VerifyOptions {
     /// Leave these checks out. May be repeated
     #[arg(long, value_name = "CHECK", value_delimiter = ',')]
     pub skip: Vec<String>,
+    /// Open JupyterLab in this machine's Chromium as well, and keep a picture of it
+    #[arg(long)]
+    pub page: bool,
+    /// Use this machine's GPUs in the checks that need one
+    #[arg(long)]
+    pub gpus: bool,
     /// Seconds that one check may take
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = seconds)]
     pub timeout: Duration,

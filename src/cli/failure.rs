@@ -636,6 +636,6 @@ fn of_verify(error: &verify::Error) -> Verdict {
         E::Runtime { source, .. } => (Kind::Environment, source.remedy()),
         E::UnknownCheck { .. } => hint(Kind::Usage, "`esker verify --help` says how checks are named"),
         E::Template { .. } => plain(Kind::Usage),
-        E::Write { source, .. } => of_io(source),
+        E::Tests { source, .. } | E::Write { source, .. } => of_io(source),
     }
 }

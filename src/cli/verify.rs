@@ -90,7 +90,11 @@ pub fn relative(mut report: Report, session: &Session<'_>) -> Report {
 impl VerifyOptions {
     /// The checks to run; names that mean none are refused.
     pub fn selection(&self) -> Result<Selection, Failure> {
-        let selection = Selection { only: self.only.clone(), skip: self.skip.clone() };
+        let selection = Selection {
+            only: self.only.clone(),
+            skip: self.skip.clone(),
+            with: self.page.then(|| "page".to_owned()).into_iter().collect(),
+        };
         selection.check().map_err(pipeline::Error::from)?;
         Ok(selection)
     }
@@ -105,6 +109,7 @@ impl VerifyOptions {
             selection,
             keep_unpacked: !self.no_keep,
             keep_all_logs: false,
+            gpus: self.gpus,
         }
     }
 }

@@ -112,7 +112,7 @@ impl<'a> Bench<'a> {
             return Ok(Outcome::not_run("nothing runs it").into());
         };
         let Examined { subject, shared, .. } = self.examined;
-        find(&Scene::new(subject, recorded, self.request.timeout, shared)).await
+        find(&Scene::new(subject, recorded, self.request.timeout, shared, self.request.equipment)).await
     }
 }
 

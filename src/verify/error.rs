@@ -37,6 +37,14 @@ pub enum Error {
         /// The reason.
         source: Box<minijinja::Error>,
     },
+    /// The project's own tests of the image cannot be read.
+    #[error("cannot read `{path}`")]
+    Tests {
+        /// The file or folder.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
     /// `packages.txt`, a log or a report cannot be written.
     #[error("cannot write `{}`", path.display())]
     Write {

@@ -12,6 +12,7 @@
 mod bench;
 pub mod checks;
 pub mod documents;
+mod equipment;
 mod error;
 mod installed;
 mod logs;
@@ -30,6 +31,8 @@ use std::time::Duration;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
+pub use checks::tests_digest;
+pub use equipment::Equipment;
 pub use error::Error;
 pub use installed::{Installed, Prefix};
 pub use logs::folder_name;
@@ -38,7 +41,7 @@ pub use report::{CheckReport, Outcome, PlatformReport, Report, Reports, SCHEMA};
 pub use runtime::RuntimeKind;
 pub use selection::Selection;
 pub use subject::{Asked, Subject};
-pub use tree::{Node, Tree};
+pub use tree::{Node, Tree, Wanted};
 pub use verified::Verified;
 
 use self::platform::Examined;
@@ -80,6 +83,8 @@ pub struct Request<'a> {
     pub jobs: usize,
     /// Which checks run.
     pub selection: &'a Selection,
+    /// What this machine and the project lend to checks.
+    pub equipment: &'a Equipment,
     /// The `esker` program that the embedded runner starts; this process's own if `None`.
     pub runner: Option<&'a Path>,
     /// The program `podman`, by name or path.

@@ -85,13 +85,14 @@ impl<'a> Examined<'a> {
 
 /// The report of a check that needs the layers alone.
 fn from_layers(request: &Request<'_>, check: &Check, subject: &Subject<'_>) -> Option<CheckReport> {
-    let How::Layers(find) = check.how else { return None };
     let begin = Instant::now();
-    let outcome = match obstacle(request, check, subject.platform()) {
-        Some(reason) => Outcome::not_run(reason),
-        None => find(subject),
+    let finding = match (obstacle(request, check, subject.platform()), &check.how) {
+        (_, How::Running(_)) => return None,
+        (Some(reason), _) => Outcome::not_run(reason).into(),
+        (None, How::Layers(find)) => find(subject).into(),
+        (None, How::Listing(find)) => find(subject),
     };
-    Some(CheckReport::new(check.name, outcome.into(), begin.elapsed()))
+    Some(CheckReport::new(check.name, finding, begin.elapsed()))
 }
 
 /// Why `check` shall not run, or would mean nothing.

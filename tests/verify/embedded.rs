@@ -142,7 +142,7 @@ mod containers {
     async fn a_read_only_image_has_a_few_places_to_write() {
         let work = tempfile::tempdir().unwrap();
         let image = tiny::changed(work.path(), |root| {
-            std::os::unix::fs::chown(root.join("srv"), Some(1000), None).unwrap_or_default()
+            std::os::unix::fs::chown(root.join("srv"), Some(1000), None).unwrap_or_default();
         });
         let script = "for d in /srv ~ /tmp /dev/shm; do { echo > $d/file; } 2>/dev/null && echo $d; done; :";
         assert_eq!(run(&image, &bash(script)).await.stdout, "/srv\n/home/jovyan\n/tmp\n/dev/shm\n");

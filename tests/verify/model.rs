@@ -11,7 +11,7 @@ use esker::progress::Silent;
 use esker::project::{
     AptPolicy, DebianSettings, Dependency, Environment, ImageSpec, Place, Relocking, VirtualPackages,
 };
-use esker::verify::{Error, Request, RuntimeKind, Selection, Verification, verify};
+use esker::verify::{Equipment, Error, Request, RuntimeKind, Selection, Verification, verify};
 use oci_spec::image::{Descriptor, ImageIndexBuilder, ImageManifestBuilder, MediaType, PlatformBuilder};
 use rattler_conda_types::Subdir;
 use serde_json::{Value, json};
@@ -42,7 +42,11 @@ pub struct Model {
     pub keep_unpacked: bool,
     pub keep_all_logs: bool,
     pub podman: PathBuf,
+    pub equipment: Equipment,
 }
+
+/// Content of the file of python that its record has the hash of.
+pub const HASHED: &str = "as it was packed";
 
 pub const START: &str = r#"#!/bin/bash -l
 export PANGEO_ENV="model"
@@ -56,8 +60,16 @@ impl Model {
     /// Whole, and with files enough to check but not to run.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let equipment = Equipment {
+            tests: folder.path().join("tests"),
+            tools: folder.path().join("tools"),
+            work: folder.path().join("work"),
+            pictures: folder.path().join("pictures"),
+            gpus: false,
+        };
         let mut model = Self {
             spec: spec(folder.path()),
+            equipment,
             folder,
             config: config(),
             files: BTreeMap::new(),
@@ -143,6 +155,13 @@ impl Model {
         file.content = Some(text.replace(from, to).into_bytes());
     }
 
+    /// Adds a test of the project.
+    pub fn test(&self, name: &str) {
+        let path = self.equipment.tests.join(name);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, "{}").unwrap();
+    }
+
     pub fn variable(&mut self, name: &str, value: &str) {
         let env = self.config["config"]["Env"].as_array_mut().unwrap();
         env.retain(|line| !line.as_str().unwrap().starts_with(&format!("{name}=")));
@@ -155,12 +174,19 @@ impl Model {
         let records: Vec<_> = packages
             .map(|(prefix, package)| {
                 let (name, version, build) = (&package.name, &package.version, package.build().unwrap());
-                let record = json!({
+                let mut record = json!({
                     "name": name, "version": version, "build": build, "sha256": package.sha256, "files": [],
+                    "license": "MIT",
                 });
+                if name == "python" {
+                    let hash = Digest::of(HASHED.as_bytes()).hex();
+                    record["files"] = json!(["share/hashed"]);
+                    record["paths_data"] = json!({"paths": [{"_path": "share/hashed", "sha256_in_prefix": hash}]});
+                }
                 (format!("{prefix}/conda-meta/{name}-{version}-{build}.json"), record.to_string())
             })
             .collect();
+        self.put("srv/conda/envs/notebook/share/hashed", Some(HASHED), 0o644, 1000);
         for (path, record) in records {
             self.put(&path, Some(&record), 0o644, 1000);
         }
@@ -234,6 +260,7 @@ impl Model {
             timeout: self.timeout,
             jobs: 2,
             selection: &self.selection,
+            equipment: &self.equipment,
             runner: Some(&tiny::esker()),
             podman: &self.podman,
         };

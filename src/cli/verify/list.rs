@@ -25,11 +25,15 @@ struct Listed {
     how: &'static str,
     /// conda packages without which it is not run; of each list one is enough.
     needs: Vec<Vec<&'static str>>,
+    /// Whether it runs only when it is asked for.
+    opt_in: bool,
 }
 
 /// Lists the checks that `options` choose.
 pub fn run(options: &VerifyOptions, ui: &Ui) -> Result<ExitCode, Failure> {
-    let selection = options.selection()?;
+    let mut selection = options.selection()?;
+    // Those that wait to be asked for are worth knowing, too.
+    selection.with.extend(ALL.iter().filter(|check| check.opt_in).map(|check| check.name.to_owned()));
     let chosen = ALL.iter().filter(|check| selection.excludes(check).is_none());
     let list = List { schema: 1, checks: chosen.map(Listed::new).collect() };
     ui.result(&list, human)?;
@@ -43,10 +47,11 @@ impl Listed {
             group: check.name.split('.').next().unwrap_or_default(),
             why: check.why,
             how: match check.how {
-                How::Layers(_) => "layers",
+                How::Layers(_) | How::Listing(_) => "layers",
                 How::Running(_) => "running",
             },
             needs: check.needs.iter().map(|either| either.split('|').collect()).collect(),
+            opt_in: check.opt_in,
         }
     }
 }
@@ -63,7 +68,8 @@ fn human(list: &List) -> String {
         for check in checks {
             let needs: Vec<_> = check.needs.iter().map(|either| either.join(" or ")).collect();
             let needs = if needs.is_empty() { String::new() } else { format!(" (needs {})", needs.join(", ")) };
-            text.push_str(&format!("  {:width$}  {}{needs}\n", check.name, check.why));
+            let asked = if check.opt_in { " (only when asked for)" } else { "" };
+            text.push_str(&format!("  {:width$}  {}{needs}{asked}\n", check.name, check.why));
         }
     }
     text

@@ -6,6 +6,7 @@ use tokio::sync::OnceCell;
 
 use super::imports::Imported;
 use super::{Finding, Outcome};
+use crate::verify::equipment::Equipment;
 use crate::verify::runtime::{Command, ContainerRuntime, Error, Output};
 use crate::verify::subject::Subject;
 
@@ -17,6 +18,8 @@ pub struct Scene<'a> {
     pub runtime: &'a dyn ContainerRuntime,
     /// How long any one program may take.
     pub timeout: Duration,
+    /// What this machine and the project lend.
+    pub equipment: &'a Equipment,
     shared: &'a Shared,
 }
 
@@ -33,8 +36,9 @@ impl<'a> Scene<'a> {
         runtime: &'a dyn ContainerRuntime,
         timeout: Duration,
         shared: &'a Shared,
+        equipment: &'a Equipment,
     ) -> Self {
-        Self { subject, runtime, timeout, shared }
+        Self { subject, runtime, timeout, equipment, shared }
     }
 
     /// What importing the requested modules came to. They are imported once for all checks that ask.
