@@ -391,7 +391,7 @@ fn of_render(error: &render::Error) -> Verdict {
         }
         render::Error::Apt(error) => of_project(error),
         render::Error::NoInstaller { image, .. } => {
-            hint(Kind::Usage, &format!("add `micromamba` to `{image}/environment.yml`, and run `esker lock {image}`"))
+            hint(Kind::Usage, format!("add `micromamba` to `{image}/environment.yml`, and run `esker lock {image}`"))
         }
         render::Error::BinderFolder { .. } => hint(Kind::Usage, "move them there, or write a Dockerfile by hand"),
     }

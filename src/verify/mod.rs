@@ -28,7 +28,7 @@ mod verified;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 pub use checks::tests_digest;
@@ -116,7 +116,7 @@ pub async fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Ve
         some => some.iter().map(|platform| request.layout.image(*platform)).collect::<Result<_, _>>()?,
     };
     let digest = request.layout.image_index_digest()?;
-    let mut examined = examine(request, images, progress).await?;
+    let mut examined = examine(request, &images, progress).await?;
     let ran = bench::run(request, &examined, progress).await;
     for prepared in examined.iter_mut().filter_map(|platform| platform.prepared.take()) {
         prepared.remove().await;
@@ -143,10 +143,10 @@ pub async fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Ve
 /// Reads all of `images`, side by side, and gets them ready to run.
 async fn examine<'a>(
     request: &'a Request<'a>,
-    images: Vec<Image>,
+    images: &[Image],
     progress: &dyn Progress,
 ) -> Result<Vec<Examined<'a>>, Error> {
-    let read = || images.into_par_iter().map(|image| Examined::read(request, image, progress)).collect();
+    let read = || images.par_iter().map(|image| Examined::read(request, image, progress)).collect();
     let mut examined: Vec<_> = blocking::<Result<_, Error>>(read)?;
     for index in 0..examined.len() {
         if let Err(error) = examined[index].load(progress).await {

@@ -34,7 +34,7 @@ impl<'a> Examined<'a> {
     ///
     /// # Errors
     /// When a layer is missing or damaged, or the image cannot be unpacked.
-    pub fn read(request: &'a Request<'a>, image: Image, progress: &dyn Progress) -> Result<Self, Error> {
+    pub fn read(request: &'a Request<'a>, image: &Image, progress: &dyn Progress) -> Result<Self, Error> {
         let platform = image.platform;
         let here = can_run(platform);
         let unpacks = request.runtime == RuntimeKind::Embedded && here.is_ok() && wants_to_run(request, platform);
@@ -46,7 +46,7 @@ impl<'a> Examined<'a> {
                 let absent = here.clone().err().unwrap_or_default();
                 Ok::<_, Error>(Self { request, subject, shared: Shared::default(), prepared: None, absent, reports })
             },
-            || unpacks.then(|| preparation(request, &image).embedded(progress)).transpose(),
+            || unpacks.then(|| preparation(request, image).embedded(progress)).transpose(),
         );
         let prepared = prepared.map_err(wrap(platform))?;
         Ok(Self { prepared, ..examined? })

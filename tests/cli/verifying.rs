@@ -27,10 +27,12 @@ fn what_was_verified_is_written_down_whatever_came_of_it() {
     let sandbox = Sandbox::new();
     sandbox.ok(&["lock"]);
     sandbox.build();
+    // The image was built without it.
+    let project = sandbox.read("project/esker.yml") + "env: {EXTRA: asked}\n";
+    sandbox.write("project/esker.yml", project.as_bytes());
     let arguments = ["verify", "tiny", "--only", "identity,contract", "--report", "../report", "--json"];
     let ran = sandbox.run(&arguments);
-    // No label says where the image's source is.
-    ran.fails(1, &["`contract.labels` (linux/amd64)", "wrote ../report/report.html"]);
+    ran.fails(1, &["`contract.environment` (linux/amd64)", "wrote ../report/report.html"]);
     assert_eq!(ran.stdout, sandbox.read("report/report.json"));
     assert!(sandbox.read("report/manifest.md").contains("| libfoo | 2.1 |"));
     assert!(sandbox.read("report/junit.xml").contains("<failure "));

@@ -6,6 +6,7 @@ mod docker;
 mod embedded;
 mod fake_jupyter;
 #[path = "../common/judges.rs"]
+#[allow(dead_code, reason = "others use the rest")]
 mod judges;
 mod layers;
 mod model;

@@ -73,7 +73,10 @@ impl Podman {
         arguments.extend(command.env.iter().map(|(variable, value)| format!("--env={variable}={value}")));
         match &command.program {
             Runs::Default => arguments.push(self.image.clone()),
-            Runs::Arguments(words) => arguments.extend([&[self.image.clone()], &words[..]].concat()),
+            Runs::Arguments(words) => {
+                arguments.push(self.image.clone());
+                arguments.extend_from_slice(words);
+            }
             Runs::Instead(argv) => {
                 let (first, rest) = argv.split_at(argv.len().min(1));
                 arguments.push(format!("--entrypoint={}", serde_json::json!(first)));
