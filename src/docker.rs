@@ -15,10 +15,11 @@ mod steps;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bollard::container::{AttachContainerResults, LogOutput};
-use bollard::models::{ContainerCreateBody, HostConfig, PortBinding};
+use bollard::models::{ContainerCreateBody, DeviceRequest, HostConfig, Mount, MountType, PortBinding};
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, ImportImageOptions, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
     RemoveImageOptions,
@@ -78,6 +79,12 @@ pub struct Container {
     pub user: Option<String>,
     /// Directories with an empty tmpfs over them, and its mount options.
     pub tmpfs: HashMap<String, String>,
+    /// Whether the image's own files can only be read.
+    pub read_only: bool,
+    /// Directories of the engine's machine, and where they are seen, read-only.
+    pub binds: Vec<(PathBuf, String)>,
+    /// Whether it gets all GPUs of the engine's machine.
+    pub gpus: bool,
     /// TCP port to publish at a free port of 127.0.0.1; no network without.
     pub port: Option<u16>,
 }
@@ -245,12 +252,25 @@ fn loaded_image(answer: &str) -> Option<String> {
 fn create_body(container: Container) -> ContainerCreateBody {
     let port = container.port.map(|port| format!("{port}/tcp"));
     let binding = PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: None };
+    let bind = |(source, target): (PathBuf, String)| Mount {
+        typ: Some(MountType::BIND),
+        source: Some(source.to_string_lossy().into_owned()),
+        target: Some(target),
+        read_only: Some(true),
+        ..Mount::default()
+    };
+    // As `docker run --gpus all` asks for them.
+    let gpus =
+        || DeviceRequest { count: Some(-1), capabilities: Some(vec![vec!["gpu".to_owned()]]), ..Default::default() };
     let host = HostConfig {
         network_mode: port.is_none().then(|| "none".to_owned()),
         port_bindings: port.clone().map(|port| HashMap::from([(port, Some(vec![binding]))])),
         cap_drop: Some(vec!["ALL".to_owned()]),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         tmpfs: Some(container.tmpfs),
+        readonly_rootfs: Some(container.read_only),
+        mounts: Some(container.binds.into_iter().map(bind).collect()),
+        device_requests: container.gpus.then(|| vec![gpus()]),
         ..HostConfig::default()
     };
     ContainerCreateBody {

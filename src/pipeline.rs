@@ -37,7 +37,7 @@ use crate::progress::Progress;
 use crate::project::{self, BaseReference, ImageSpec, Mirror, Project};
 use crate::registry::Pushed;
 use crate::settings::Settings;
-use crate::verify::{self, Report, RuntimeKind, Selection, Verification};
+use crate::verify::{self, Equipment, Report, RuntimeKind, Selection, Verification};
 use crate::{channel, registry, render};
 
 pub use debian::AptStale;
@@ -237,6 +237,12 @@ pub struct VerifyChoice<'a> {
     pub timeout: Duration,
     /// Which checks run.
     pub selection: &'a Selection,
+    /// Whether the image stays unpacked for the next run.
+    pub keep_unpacked: bool,
+    /// Whether outputs of containers are kept of checks that passed, too.
+    pub keep_all_logs: bool,
+    /// Whether this machine's GPUs are used.
+    pub gpus: bool,
 }
 
 /// What is kept of a run of verify that passed.
@@ -246,6 +252,8 @@ struct Stamp {
     runtime: RuntimeKind,
     /// Of `packages.txt`, which whoever changes it afterwards gets written again.
     packages: Digest,
+    /// Of the project's own tests of the image.
+    tests: Digest,
     report: Report,
 }
 
@@ -405,6 +413,13 @@ impl<'a> Session<'a> {
         let root = self.root_of(image).map(|root| self.current_lock(root)).transpose()?;
         let layout = Layout::open(choice.layout).map_err(verify::Error::from)?;
         let _mark = self.mark(image, choice.layout)?;
+        let equipment = Equipment {
+            tests: self.tests_dir(),
+            tools: self.settings.cache_dir.join("tools"),
+            work: self.project.state_dir().join("run"),
+            pictures: self.project.state_dir().join("pictures"),
+            gpus: choice.gpus,
+        };
         let request = verify::Request {
             image,
             layout: &layout,
@@ -414,11 +429,16 @@ impl<'a> Session<'a> {
             platforms: choice.platforms,
             runtime: choice.runtime,
             work_dir: &self.project.state_dir().join("run"),
+            keep_unpacked: choice.keep_unpacked,
+            log_dir: &self.project.state_dir().join("verify").join(&image.name),
+            keep_all_logs: choice.keep_all_logs,
             timeout: choice.timeout,
             jobs: self.settings.jobs,
             selection: choice.selection,
+            equipment: &equipment,
             runner: None,
             docker: &self.settings.docker,
+            podman: &self.settings.podman,
         };
         let verification = verify::verify(&request, self.progress).await?;
         if verification.verified.is_some() && choice.selection.skip.is_empty() {
@@ -436,7 +456,8 @@ impl<'a> Session<'a> {
         let same = stamp.esker == env!("CARGO_PKG_VERSION")
             && stamp.runtime == runtime
             && stamp.report.digest == digest
-            && stamp.packages == packages;
+            && stamp.packages == packages
+            && stamp.tests == verify::tests_digest(&self.tests_dir(), &image.name).ok()?;
         same.then_some(stamp.report)
     }
 
@@ -444,11 +465,15 @@ impl<'a> Session<'a> {
         let packages = image.packages_path();
         let packages = fs_err::read(&packages)
             .map_err(|source| verify::Error::from(oci::Error::Read { path: packages, source }))?;
+        // Logs make way for those of the next run.
+        let mut report = report.clone();
+        report.platforms.iter_mut().flat_map(|platform| &mut platform.checks).for_each(|check| check.log = None);
         let stamp = Stamp {
             esker: env!("CARGO_PKG_VERSION").to_owned(),
             runtime,
             packages: Digest::of(&packages),
-            report: report.clone(),
+            tests: verify::tests_digest(&self.tests_dir(), &image.name)?,
+            report,
         };
         let path = self.stamp_path(image);
         let folder = path.parent().expect("a file in the state folder");
@@ -456,6 +481,11 @@ impl<'a> Session<'a> {
             .map_err(|source| oci::Error::Write { path: folder.to_owned(), source })
             .and_then(|()| layout::write_atomically(&path, &canonical_json(&stamp)));
         Ok(written.map_err(verify::Error::from)?)
+    }
+
+    /// The project's own tests of its images.
+    fn tests_dir(&self) -> PathBuf {
+        self.project.root.join("tests")
     }
 
     fn stamp_path(&self, image: &ImageSpec) -> PathBuf {

@@ -38,6 +38,8 @@ pub struct Settings {
     pub uv: PathBuf,
     /// The program `gpgv` (`ESKER_GPGV`), which checks the signatures of Debian archives; by name or path.
     pub gpgv: PathBuf,
+    /// The program `podman` (`ESKER_PODMAN`), which verify can run images with; by name or path.
+    pub podman: PathBuf,
     /// The keys of the Debian archive (`ESKER_DEBIAN_KEYRING`) where a base has none, instead of this machine's.
     pub debian_keyring: Option<PathBuf>,
     /// What says where the Docker engine is (`DOCKER_HOST`, `DOCKER_CONTEXT` and the like).
@@ -137,6 +139,7 @@ impl Settings {
             credentials: Credentials::find(home.as_deref()),
             uv: program("ESKER_UV", "uv"),
             gpgv: program("ESKER_GPGV", "gpgv"),
+            podman: program("ESKER_PODMAN", "podman"),
             debian_keyring: env::var_os("ESKER_DEBIAN_KEYRING").filter(|path| !path.is_empty()).map(PathBuf::from),
             docker: docker_setting(home.as_deref()),
         })

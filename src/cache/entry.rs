@@ -41,11 +41,13 @@ pub enum Kind {
     Seen,
     /// Packages unpacked to read their lists.
     Extracted,
+    /// Programs that are lent to images for their tests.
+    Tools,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Packages,
         Self::Fragments,
         Self::Layers,
@@ -59,6 +61,7 @@ impl Kind {
         Self::Rootfs,
         Self::Seen,
         Self::Extracted,
+        Self::Tools,
     ];
 
     /// The folder's name.
@@ -77,6 +80,7 @@ impl Kind {
             Self::Rootfs => "rootfs",
             Self::Seen => "seen",
             Self::Extracted => "extracted",
+            Self::Tools => "tools",
         }
     }
 
@@ -85,7 +89,7 @@ impl Kind {
     pub(super) const fn worth(self) -> u8 {
         match self {
             Self::Extracted | Self::Packages => 0,
-            Self::Blobs | Self::Repodata => 1,
+            Self::Blobs | Self::Repodata | Self::Tools => 1,
             Self::Fragments | Self::Pythons => 2,
             Self::Layers | Self::Plans | Self::Bases | Self::Documents => 3,
             Self::WheelMetadata | Self::Rootfs | Self::Seen => 3,
@@ -96,7 +100,13 @@ impl Kind {
     pub(super) const fn is_marked(self) -> bool {
         !matches!(
             self,
-            Self::Blobs | Self::Repodata | Self::WheelMetadata | Self::Rootfs | Self::Seen | Self::Extracted
+            Self::Blobs
+                | Self::Repodata
+                | Self::WheelMetadata
+                | Self::Rootfs
+                | Self::Seen
+                | Self::Extracted
+                | Self::Tools
         )
     }
 }
@@ -132,9 +142,13 @@ impl Cache {
         for kind in Kind::ALL {
             let folder = self.root.join(kind.folder());
             let tops = match kind {
-                Kind::Packages | Kind::Repodata | Kind::WheelMetadata | Kind::Rootfs | Kind::Seen | Kind::Extracted => {
-                    children(&folder)?
-                }
+                Kind::Packages
+                | Kind::Repodata
+                | Kind::WheelMetadata
+                | Kind::Rootfs
+                | Kind::Seen
+                | Kind::Extracted
+                | Kind::Tools => children(&folder)?,
                 Kind::Blobs => children(&folder.join("sha256"))?,
                 _ => {
                     let mut inner = Vec::new();

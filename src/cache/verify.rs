@@ -105,7 +105,9 @@ impl Entry {
             Kind::Pythons => self.check_known(tree_digest),
             Kind::Layers | Kind::Plans | Kind::Bases | Kind::Documents => self.check_json(),
             Kind::Blobs => self.check_blob(),
-            Kind::Repodata | Kind::WheelMetadata | Kind::Rootfs | Kind::Seen | Kind::Extracted => Finding::Unknown,
+            Kind::Repodata | Kind::WheelMetadata | Kind::Rootfs | Kind::Seen | Kind::Extracted | Kind::Tools => {
+                Finding::Unknown
+            }
         }
     }
 

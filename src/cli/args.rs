@@ -459,6 +459,12 @@ pub struct VerifyArgs {
     /// Platforms to verify [default: all in the layout]. May be repeated
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
     pub platform: Vec<Platform>,
+    /// Write report.html, report.json, junit.xml, manifest.md and the outputs of all containers into this folder
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
+    /// List the checks with what they are for, and verify nothing
+    #[arg(long, conflicts_with_all = ["report", "layout", "platform", "images"])]
+    pub list: bool,
     #[command(flatten)]
     pub verify: VerifyOptions,
 }
@@ -475,9 +481,18 @@ pub struct VerifyOptions {
     /// Leave these checks out. May be repeated
     #[arg(long, value_name = "CHECK", value_delimiter = ',')]
     pub skip: Vec<String>,
+    /// Open JupyterLab in this machine's Chromium as well, and keep a picture of it
+    #[arg(long)]
+    pub page: bool,
+    /// Use this machine's GPUs in the checks that need one
+    #[arg(long)]
+    pub gpus: bool,
     /// Seconds that one check may take
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = seconds)]
     pub timeout: Duration,
+    /// Remove the unpacked image afterwards [default: it stays in .esker/run for the next run]
+    #[arg(long)]
+    pub no_keep: bool,
 }
 
 /// What runs an image.
@@ -488,6 +503,8 @@ pub enum Runtime {
     Embedded,
     /// The Docker engine
     Docker,
+    /// Podman, as root or as an ordinary user
+    Podman,
 }
 
 #[derive(Debug, Args)]

@@ -669,6 +669,7 @@ fn of_verify(error: &verify::Error) -> Verdict {
         E::Image(error) => of_oci(error),
         E::Runtime { source, .. } => (Kind::Environment, source.remedy()),
         E::UnknownCheck { .. } => hint(Kind::Usage, "`esker verify --help` says how checks are named"),
-        E::Write { source, .. } => of_io(source),
+        E::Template { .. } => plain(Kind::Usage),
+        E::Tests { source, .. } | E::Write { source, .. } => of_io(source),
     }
 }

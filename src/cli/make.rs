@@ -113,7 +113,11 @@ async fn prove(
     let already = known.is_some();
     let report = match known {
         Some(report) => report,
-        None => verify::verify(image, &built.built.layout, &[], options, session, ui).await?,
+        None => {
+            let selection = options.selection()?;
+            let choice = options.choice(&built.built.layout, &selection);
+            verify::relative(verify::verify(image, &choice, session, ui).await?, session)
+        }
     };
     Ok(Verified { already, packages_txt, report, seconds: seconds(start) })
 }

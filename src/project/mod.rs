@@ -105,6 +105,8 @@ pub struct ImageSpec {
     pub env: IndexMap<String, String>,
     /// Extra labels of the image (`labels:`).
     pub labels: IndexMap<String, String>,
+    /// Commands whose outputs verify tells, by what they are called (`info:`).
+    pub info: IndexMap<String, String>,
     /// What is done about the packages of `apt.txt`.
     pub apt: AptPolicy,
     /// How they are locked and installed.

@@ -29,8 +29,24 @@ pub enum Error {
         /// The most similar name, if one is similar.
         similar: Option<String>,
     },
-    /// `packages.txt` cannot be written.
-    #[error("cannot write `{path}`")]
+    /// A template of a report is wrong.
+    #[error("template `{name}` cannot be rendered")]
+    Template {
+        /// The template.
+        name: &'static str,
+        /// The reason.
+        source: Box<minijinja::Error>,
+    },
+    /// The project's own tests of the image cannot be read.
+    #[error("cannot read `{path}`")]
+    Tests {
+        /// The file or folder.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// `packages.txt`, a log or a report cannot be written.
+    #[error("cannot write `{}`", path.display())]
     Write {
         /// The file.
         path: PathBuf,

@@ -4,11 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pep508_rs::pep440_rs::Version;
 use serde::Deserialize;
 
 use super::tree::Tree;
+use crate::oci::Digest;
 use crate::oci::entries::EntryKind;
+use crate::supply::Component;
 
 /// One record of `conda-meta`, as far as checks look at it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -28,6 +32,18 @@ pub struct Installed {
     /// Its files, relative to the prefix.
     #[serde(default)]
     pub files: Vec<String>,
+    /// What is recorded of each file.
+    #[serde(default)]
+    pub paths_data: PathsData,
+    /// The licence, as the package's maker spells it.
+    #[serde(default)]
+    pub license: Option<String>,
+    /// Where the archive was fetched from.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// The channel it is said to be from.
+    #[serde(default)]
+    pub channel: Option<String>,
     /// Where conda would look for the unpacked archive: a path of the machine that built the image.
     #[serde(default)]
     pub extracted_package_dir: Option<String>,
@@ -37,6 +53,25 @@ pub struct Installed {
     /// How the files were linked.
     #[serde(default)]
     pub link: Option<Link>,
+}
+
+/// `paths_data` of a record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct PathsData {
+    /// The files.
+    #[serde(default)]
+    pub paths: Vec<RecordedPath>,
+}
+
+/// One file of [`PathsData`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct RecordedPath {
+    /// Its path, relative to the prefix.
+    #[serde(rename = "_path", default)]
+    pub path: String,
+    /// SHA-256 of what was installed, its prefix written into it.
+    #[serde(default)]
+    pub sha256_in_prefix: Option<String>,
 }
 
 /// `link` of a record.
@@ -56,6 +91,10 @@ pub struct Wheel {
     pub version: String,
     /// Its files, relative to the prefix, as `RECORD` lists them.
     pub files: Vec<String>,
+    /// SHA-256 of those of them for which `RECORD` has it.
+    pub digests: Vec<(String, Digest)>,
+    /// The licence, as `METADATA` has it.
+    pub license: Option<String>,
 }
 
 /// The packages of one prefix by name, and the records that cannot be read.
@@ -106,7 +145,7 @@ pub fn is_record(path: &str) -> bool {
     let mut parts = path.rsplit('/');
     match (parts.next(), parts.next()) {
         (Some(file), Some("conda-meta")) => file.ends_with(".json"),
-        (Some("RECORD"), Some(directory)) => directory.ends_with(".dist-info"),
+        (Some("RECORD" | "METADATA"), Some(directory)) => directory.ends_with(".dist-info"),
         _ => false,
     }
 }
@@ -130,15 +169,29 @@ impl Wheel {
         let (name, version) = stem.split_once('-').filter(|_| is_site_packages(site_packages))?;
         let record = tree.content(&format!("{prefix}/{directory}/RECORD")).unwrap_or_default();
         let mut rows = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(record);
-        let paths = rows.records().flatten().filter_map(|row| row.get(0).map(str::to_owned));
-        let files = paths.filter(|path| !path.is_empty()).map(|path| joined(site_packages, &path)).collect();
-        Some(Self { name: plain(name), version: spelled(version), files })
+        let mut wheel = Self { name: plain(name), version: spelled(version), ..Self::default() };
+        for row in rows.records().flatten() {
+            let Some(path) = row.get(0).filter(|path| !path.is_empty()).map(|path| joined(site_packages, path)) else {
+                continue;
+            };
+            wheel.digests.extend(row.get(1).and_then(digest_of_record).map(|digest| (path.clone(), digest)));
+            wheel.files.push(path);
+        }
+        let metadata = tree.text(&format!("{prefix}/{directory}/METADATA")).unwrap_or_default();
+        wheel.license = Component::of_python(metadata, "").and_then(|component| component.license);
+        Some(wheel)
     }
 
     /// Names of the modules and packages it puts at the top of `site-packages`; see [`Installed::modules`].
     pub fn modules(&self) -> BTreeSet<&str> {
         modules(&self.files)
     }
+}
+
+/// The digest in the second column of a `RECORD`: `sha256=` and base64 without padding, in the alphabet of URLs.
+fn digest_of_record(text: &str) -> Option<Digest> {
+    let bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix("sha256=")?.trim_end_matches('=')).ok()?;
+    Some(Digest::from_bytes(bytes.try_into().ok()?))
 }
 
 /// Whether `path` is `lib/pythonX.Y/site-packages`.
@@ -200,6 +253,16 @@ mod tests {
         assert_eq!(joined(site, "../../../bin/tool"), "bin/tool");
         assert!(is_record("srv/x/a-1.dist-info/RECORD") && !is_record("srv/x/RECORD") && !is_record("RECORD"));
         assert!(is_site_packages(site) && !is_site_packages("envs/notebook/lib/python3.13/site-packages"));
+    }
+
+    #[test]
+    fn digests_of_a_record() {
+        let digest = Digest::of(b"");
+        let text = "sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU";
+        assert_eq!((digest_of_record(text), digest_of_record(&format!("{text}="))), (Some(digest), Some(digest)));
+        for other in ["", "sha256=", "sha256=AAAA", "md5=1B2M2Y8AsgTpgAmY7PhCfg"] {
+            assert_eq!(digest_of_record(other), None, "{other}");
+        }
     }
 
     #[test]

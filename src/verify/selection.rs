@@ -10,6 +10,8 @@ pub struct Selection {
     pub only: Vec<String>,
     /// These do not run.
     pub skip: Vec<String>,
+    /// Of the checks that run only when asked for, these run besides the others.
+    pub with: Vec<String>,
 }
 
 impl Selection {
@@ -18,7 +20,8 @@ impl Selection {
     /// # Errors
     /// [`Error::UnknownCheck`].
     pub fn check(&self) -> Result<(), Error> {
-        match self.only.iter().chain(&self.skip).find(|name| !ALL.iter().any(|check| check.is(name))) {
+        match self.only.iter().chain(&self.skip).chain(&self.with).find(|name| !ALL.iter().any(|check| check.is(name)))
+        {
             Some(name) => Err(Error::UnknownCheck { given: name.clone(), similar: similar(name) }),
             None => Ok(()),
         }
@@ -30,6 +33,8 @@ impl Selection {
             Some("it was skipped")
         } else if !self.only.is_empty() && !self.only.iter().any(|name| check.is(name)) {
             Some("other checks were chosen")
+        } else if check.opt_in && !self.only.iter().chain(&self.with).any(|name| check.is(name)) {
+            Some("it runs only when asked for, as by `--page`")
         } else {
             None
         }
@@ -49,7 +54,7 @@ mod tests {
 
     fn selection(only: &[&str], skip: &[&str]) -> Selection {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Selection { only: owned(only), skip: owned(skip) }
+        Selection { only: owned(only), skip: owned(skip), with: Vec::new() }
     }
 
     fn chosen(selection: &Selection) -> Vec<&'static str> {
@@ -58,10 +63,13 @@ mod tests {
 
     #[test]
     fn groups_and_names_choose() {
-        assert_eq!(chosen(&Selection::default()).len(), ALL.len());
+        let by_default: Vec<_> = ALL.iter().filter(|check| !check.opt_in).map(|check| check.name).collect();
+        assert_eq!(chosen(&Selection::default()), by_default);
+        assert_eq!(chosen(&Selection { with: vec!["page".to_owned()], ..Selection::default() }).len(), ALL.len());
+        assert_eq!(chosen(&selection(&["page"], &[])), ["page.notebook"]);
         assert_eq!(
             chosen(&selection(&["dask", "hub.binder"], &["dask.commands"])),
-            ["hub.binder", "dask.gateway-preload", "dask.local-cluster"]
+            ["hub.binder", "dask.gateway-preload", "dask.scheduler-worker", "dask.local-cluster"]
         );
     }
 

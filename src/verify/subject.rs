@@ -1,8 +1,9 @@
 //! One platform of an image as the checks see it: what was asked for, and what the layers hold.
 
+use super::checks::may_hold_secrets;
 use super::installed::{Prefix, is_record};
 use super::runtime::ContainerConfig;
-use super::tree::Tree;
+use super::tree::{Tree, Wanted};
 use crate::lock::{Lock, LockedPackage, Manager};
 use crate::oci::{Error, Image, Layout, Platform};
 use crate::project::ImageSpec;
@@ -64,7 +65,12 @@ impl<'a> Subject<'a> {
     /// # Errors
     /// When a layer is missing or damaged.
     pub fn read(asked: Asked<'a>, image: Image, layout: &Layout) -> Result<Self, Error> {
-        let tree = Tree::read(&image, layout, |path| FILES.contains(&path) || is_record(path))?;
+        let wanted = Wanted {
+            content: &|path, size| FILES.contains(&path) || is_record(path) || may_hold_secrets(path, size),
+            // What packages bring is below the prefixes.
+            digest: &|path| path.starts_with("srv/conda/"),
+        };
+        let tree = Tree::read(&image, layout, &wanted)?;
         Ok(Self::new(asked, image, tree))
     }
 
@@ -74,7 +80,7 @@ impl<'a> Subject<'a> {
         let installed = Prefix::read(&tree, prefix);
         let installed_root = if asked.is_root { Prefix::default() } else { Prefix::read(&tree, ROOT_PREFIX) };
         // The records of a large environment are 100 MiB and have been read.
-        tree.contents.retain(|path, _| !is_record(path));
+        tree.contents.retain(|path, _| !is_record(path) || may_hold_secrets(path, 0));
         Self {
             spec: asked.spec,
             lock: asked.lock,

@@ -2,11 +2,13 @@
 //! the files that checks look into. It is the truth about owners, and all there is for a platform that cannot run.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use crate::oci::digest::HashingWriter;
 use crate::oci::entries::EntryKind;
-use crate::oci::{Error, Image, Layout, walk};
+use crate::oci::{Digest, Error, Image, Layout, walk};
 
 /// The most bytes taken from one file, and from all together: conda's records of a thousand packages are some 100 MiB.
 const MAX_FILE: u64 = 64 << 20;
@@ -25,6 +27,16 @@ pub struct Node {
     pub uid: u32,
     /// Numeric group.
     pub gid: u32,
+    /// Digest of its content, if it was asked for.
+    pub digest: Option<Digest>,
+}
+
+/// What of the content of files is kept.
+pub struct Wanted<'a> {
+    /// Whether a file of this path and size is kept as it is.
+    pub content: &'a dyn Fn(&str, u64) -> bool,
+    /// Whether a file of this path is hashed.
+    pub digest: &'a dyn Fn(&str) -> bool,
 }
 
 /// The paths of an image, relative to its root, and the content of some files.
@@ -37,25 +49,34 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Reads all layers of `image`, and keeps the content of the files that `wanted` chooses.
+    /// Reads all layers of `image` once, and keeps what is `wanted` of files.
     ///
     /// # Errors
     /// When a layer is missing or damaged, or a wanted file is enormous.
-    pub fn read(image: &Image, layout: &Layout, wanted: impl Fn(&str) -> bool) -> Result<Self, Error> {
+    pub fn read(image: &Image, layout: &Layout, wanted: &Wanted<'_>) -> Result<Self, Error> {
         let mut tree = Self::default();
         let mut total = 0;
         walk(image, layout, |entry, content| {
             let path = entry.path.to_string_lossy().into_owned();
-            if entry.kind == EntryKind::File && wanted(&path) {
-                total += entry.size;
-                if entry.size > MAX_FILE || total > MAX_TOTAL {
-                    return Err(Error::TooLarge { what: path, size: entry.size, limit: MAX_FILE });
+            let mut digest = None;
+            if entry.kind == EntryKind::File {
+                let unreadable = Error::read(&entry.path);
+                if (wanted.content)(&path, entry.size) {
+                    total += entry.size;
+                    if entry.size > MAX_FILE || total > MAX_TOTAL {
+                        return Err(Error::TooLarge { what: path, size: entry.size, limit: MAX_FILE });
+                    }
+                    let mut bytes = Vec::new();
+                    content.read_to_end(&mut bytes).map_err(unreadable)?;
+                    digest = (wanted.digest)(&path).then(|| Digest::of(&bytes));
+                    tree.contents.insert(path.clone(), bytes);
+                } else if (wanted.digest)(&path) {
+                    let mut hash = HashingWriter::new(io::sink());
+                    io::copy(content, &mut hash).map_err(unreadable)?;
+                    digest = Some(hash.finish().1);
                 }
-                let mut bytes = Vec::new();
-                content.read_to_end(&mut bytes).map_err(Error::read(&entry.path))?;
-                tree.contents.insert(path.clone(), bytes);
             }
-            let node = Node { kind: entry.kind.clone(), mode: entry.mode, uid: entry.uid, gid: entry.gid };
+            let node = Node { kind: entry.kind.clone(), mode: entry.mode, uid: entry.uid, gid: entry.gid, digest };
             tree.nodes.insert(path, node);
             Ok(ControlFlow::Continue(()))
         })?;
@@ -118,7 +139,7 @@ mod tests {
     use super::*;
 
     fn tree(entries: &[(&str, EntryKind)]) -> Tree {
-        let node = |kind: &EntryKind| Node { kind: kind.clone(), mode: 0o644, uid: 0, gid: 0 };
+        let node = |kind: &EntryKind| Node { kind: kind.clone(), mode: 0o644, uid: 0, gid: 0, digest: None };
         let nodes = entries.iter().map(|(path, kind)| ((*path).to_owned(), node(kind))).collect();
         let files = entries.iter().filter(|(_, kind)| *kind == EntryKind::File);
         Tree { nodes, contents: files.map(|(path, _)| ((*path).to_owned(), path.as_bytes().to_vec())).collect() }

@@ -40,8 +40,17 @@ async fn loaded(model: &Model) -> Prepared {
     let image = layout.image(Platform::host().unwrap()).unwrap();
     let config = ContainerConfig::new(&image.config);
     let work_dir = &model.folder.path().join("work");
-    let preparation =
-        Preparation { image: &image, layout: &layout, config, work_dir, runner: None, docker: &setting() };
+    let preparation = Preparation {
+        name: "model",
+        image: &image,
+        layout: &layout,
+        config,
+        work_dir,
+        keep: false,
+        runner: None,
+        docker: &setting(),
+        podman: "podman".as_ref(),
+    };
     preparation.docker(&esker::progress::Silent).await.unwrap()
 }
 
@@ -84,6 +93,22 @@ async fn programs_run_time_out_and_are_stopped() {
     running.stop(Stop::Terminate);
     let output = running.wait(SOON).await.unwrap();
     assert_eq!((output.exit, output.stdout.as_str()), (Exit::Code(5), "ready\nbye\n"));
+    prepared.remove().await;
+}
+
+#[tokio::test]
+async fn users_mounts_and_read_only_images() {
+    let Some(_) = engine().await else { return };
+    let model = own(Model::running());
+    let prepared = loaded(&model).await;
+    let shown = model.folder.path().join("shown");
+    fs_err::create_dir(&shown).unwrap();
+    fs_err::write(shown.join("file"), "from outside").unwrap();
+    let script = "echo $UID ${GROUPS[0]} $(< /mnt/tests/file); \
+                  for d in /mnt/tests /srv ~ /tmp; do { echo > $d/new; } 2>/dev/null && echo $d; done; :";
+    let command = Command::instead(["bash", "-c", script]).as_user(54321, 0).mount(&shown, "/mnt/tests");
+    let output = prepared.runtime().run(&command.read_only().over_empty_home(), SOON).await.unwrap();
+    assert_eq!(output.stdout, "54321 0 from outside\n/home/jovyan\n/tmp\n", "{output:?}");
     prepared.remove().await;
 }
 

@@ -130,6 +130,48 @@ mod containers {
     }
 
     #[tokio::test]
+    async fn another_user_gets_the_volume() {
+        let work = tempfile::tempdir().unwrap();
+        let image = tiny::image(work.path());
+        let script = "echo $UID ${GROUPS[0]}; echo x > ~/new && echo ~/new";
+        let output = run(&image, &bash(script).as_user(54321, 0).over_empty_home()).await;
+        assert_eq!(output.stdout, "54321 0\n/home/jovyan/new\n", "{output:?}");
+    }
+
+    #[tokio::test]
+    async fn a_read_only_image_has_a_few_places_to_write() {
+        let work = tempfile::tempdir().unwrap();
+        let image = tiny::changed(work.path(), |root| {
+            std::os::unix::fs::chown(root.join("srv"), Some(1000), None).unwrap_or_default();
+        });
+        let script = "for d in /srv ~ /tmp /dev/shm; do { echo > $d/file; } 2>/dev/null && echo $d; done; :";
+        assert_eq!(run(&image, &bash(script)).await.stdout, "/srv\n/home/jovyan\n/tmp\n/dev/shm\n");
+        let output = run(&image, &bash(script).read_only().over_empty_home()).await;
+        assert_eq!(output.stdout, "/home/jovyan\n/tmp\n/dev/shm\n", "{output:?}");
+    }
+
+    #[tokio::test]
+    async fn a_directory_of_the_machine_is_seen_and_not_written() {
+        let work = tempfile::tempdir().unwrap();
+        let image = tiny::image(work.path());
+        let shown = work.path().join("shown, with: odd name");
+        fs_err::create_dir(&shown).unwrap();
+        fs_err::write(shown.join("file"), "from outside").unwrap();
+        let everybody = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o777);
+        fs_err::set_permissions(&shown, everybody).unwrap();
+        let script = "echo $(< /mnt/tests/file); { echo > /mnt/tests/new; } 2>/dev/null || echo refused";
+        let output = run(&image, &bash(script).mount(&shown, "/mnt/tests").read_only()).await;
+        assert_eq!(output.stdout, "from outside\nrefused\n", "{output:?}");
+        assert_eq!(fs_err::read_dir(&shown).unwrap().count(), 1);
+        let missing = bash("echo").mount(Path::new("/no/such/directory"), "/mnt/tests");
+        let refused = (&image as &dyn ContainerRuntime).run(&missing, SOON).await;
+        assert!(
+            matches!(&refused, Err(Error::Machine { step, .. }) if step == "mount `/no/such/directory`"),
+            "{refused:?}"
+        );
+    }
+
+    #[tokio::test]
     async fn a_server_is_reached_and_only_when_asked_for() {
         let work = tempfile::tempdir().unwrap();
         let image = tiny::image(work.path());

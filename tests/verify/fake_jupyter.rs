@@ -10,13 +10,15 @@ use tiny_http::{Header, Response, Server};
 /// The script that is `jupyter` in the model image. As process 1 it has to ask for SIGTERM to get it.
 pub const SCRIPT: &str = r#"
 [[ ${*: -1} == --version ]] && echo 4.9.9 && exit
+[[ $* == "labextension list" ]] && echo "JupyterLab v4.9.9" && exit
 export FAKE_ARGUMENTS="$*"
 [[ $FAKE == stubborn ]] || trap 'exit 0' TERM
 /opt/tests fake_jupyter::serve --exact --nocapture &
 wait $!"#;
 
 /// Every way to misbehave (`FAKE` in the image's environment), and what the report says then.
-pub const FAULTS: [(&str, &str); 7] = [
+pub const FAULTS: [(&str, &str); 8] = [
+    ("unhealthy", "/api answers 503, not 200"),
     ("open", "/api/status answers 200 without the token, not 403"),
     ("closed", "/api/status answers 403 to the token"),
     ("vague", "/api/status does not say `started`"),
@@ -46,6 +48,8 @@ fn serve() {
             .iter()
             .any(|h| h.field.equiv("Authorization") && h.value == format!("token {token}").as_str());
         let (code, body) = match request.url() {
+            "/api" if fault == "unhealthy" => (503, "{}"),
+            "/api" => (200, r#"{"version": "2.0.0"}"#),
             "/api/status" if fault != "open" && (!authorised || fault == "closed") => (403, "{}"),
             "/api/status" if fault == "vague" => (200, "{}"),
             "/api/status" => (200, r#"{"started": "2025-01-01T00:00:00Z", "kernels": 0}"#),

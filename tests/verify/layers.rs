@@ -7,7 +7,7 @@ use esker::verify::checks::{ALL, How};
 use esker::verify::{Outcome, RuntimeKind};
 use serde_json::json;
 
-use crate::model::{Model, lock};
+use crate::model::{Model, environment, lock};
 use crate::skip::skipped;
 
 type Break = fn(&mut Model);
@@ -46,6 +46,20 @@ const MUTATIONS: &[(&str, Break)] = &[
         let site = "srv/conda/envs/notebook/lib/python3.13/site-packages";
         m.put(&format!("{site}/pip_tool-1.0.dist-info/RECORD"), Some("pip_tool.py,,\n"), 0o644, 1000);
     }),
+    ("identity.hashes", |m| m.edit("srv/conda/envs/notebook/share/hashed", "packed", "hacked")),
+    ("identity.hashes", |m| {
+        m.pip_package("pip-tool", "1.0", "pip_tool-1.0.dist-info");
+        let site = "srv/conda/envs/notebook/lib/python3.13/site-packages";
+        m.put(&format!("{site}/pip_tool.py"), Some("changed"), 0o644, 1000);
+        let empty = "pip_tool.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0\n";
+        m.put(&format!("{site}/pip_tool-1.0.dist-info/RECORD"), Some(empty), 0o644, 1000);
+    }),
+    ("identity.licences", |m| {
+        fs_err::write(m.folder.path().join("environment.yml"), "dependencies: [zlib]\n").unwrap();
+        m.spec.environments = vec![environment(m.folder.path(), &["zlib"])];
+        let record = m.record("zlib");
+        m.edit(&record, "\"MIT\"", "null");
+    }),
     ("identity.pip", |m| m.pip_package("pip-tool", "1.0", "pip_tool-1.1.dist-info")),
     ("identity.pip", |m| {
         m.put("srv/conda/envs/notebook/lib/python3.13/site-packages/stray-1.0.dist-info", None, 0o755, 1000);
@@ -58,7 +72,13 @@ const MUTATIONS: &[(&str, Break)] = &[
     ("contract.entrypoint", |m| m.config["config"]["Entrypoint"] = json!(["tini", "--", "/srv/start"])),
     ("contract.entrypoint", |m| m.config["config"]["Entrypoint"] = json!(null)),
     ("contract.command", |m| m.config["config"]["Cmd"] = json!([])),
-    ("contract.nvidia", |m| m.package("cuda-version", "12.6")),
+    ("contract.nvidia", |m| m.cuda("12.6", "12.6")),
+    ("gpu.cuda", |m| m.with_driver().cuda("12.6", "11.8")),
+    ("gpu.cuda", |m| m.with_driver().package("cuda-version", "12.6")),
+    ("gpu.cuda", |m| {
+        m.with_driver().cuda("12.6", "12.0");
+        m.package("cuda-nvrtc", "11.8");
+    }),
     ("contract.port", |m| m.config["config"]["ExposedPorts"] = json!({"8889/tcp": {}})),
     ("contract.user", |m| m.config["config"]["User"] = json!("root")),
     ("contract.user", |m| m.config["config"]["User"] = json!("")),
@@ -67,7 +87,7 @@ const MUTATIONS: &[(&str, Break)] = &[
     ("contract.labels", |m| m.config["config"]["Labels"]["org.example.team"] = json!("others")),
     ("contract.labels", |m| m.config["config"]["Labels"] = json!({})),
     ("files.start", |m| m.file("srv/start").mode = 0o744),
-    ("files.start", |m| m.file("srv/start").mode = 0o777),
+    ("files.start", |m| m.file("srv/start").mode = 0o775),
     ("files.start", |m| m.edit("srv/start", "#!/bin/bash -l\n", "")),
     ("files.start", |m| {
         m.files.remove("srv/start");
@@ -86,6 +106,26 @@ const MUTATIONS: &[(&str, Break)] = &[
     ("files.home", |m| m.put("home/jovyan/.bashrc", Some(""), 0o644, 1000)),
     ("files.home", |m| m.file("home/jovyan").owner = 0),
     ("clean.setuid", |m| m.file("srv/start").mode = 0o4755),
+    ("clean.setuid", |m| m.put("usr/local/bin/tool", Some(""), 0o4755, 0)),
+    ("clean.setuid", |m| m.put("opt/tool", Some(""), 0o2755, 0)),
+    ("clean.world-writable", |m| m.put("etc/odd", Some(""), 0o646, 0)),
+    ("clean.world-writable", |m| m.put("opt", None, 0o777, 0)),
+    ("clean.secrets", |m| m.put("root/.netrc", Some("machine h login ada password s3cret\n"), 0o600, 0)),
+    ("clean.secrets", |m| m.put("etc/ssh/key", Some("-----BEGIN OPENSSH PRIVATE KEY-----\n"), 0o600, 0)),
+    ("clean.secrets", |m| m.put("etc/pip.conf", Some("index-url = https://ada:s3cret@example.org/\n"), 0o644, 0)),
+    ("clean.secrets", |m| {
+        m.edit("srv/conda/.condarc", "conda-forge", "https://conda.example.org/t/ab-1234567890/team");
+    }),
+    ("clean.secrets", |m| m.variable("GITHUB_TOKEN", "abc")),
+    ("clean.secrets", |m| m.config["history"] = json!([{"created_by": "pip install -i https://ada:s3cret@h/"}])),
+    ("clean.secrets", |m| {
+        let record = m.record("zlib");
+        m.edit(&record, "{", r#"{"url": "https://ada:s3cret@conda.example.org/noarch/zlib.conda", "#);
+    }),
+    ("clean.secrets", |m| {
+        let history = "srv/conda/envs/notebook/conda-meta/history";
+        m.put(history, Some("+https://conda.example.org/t/ab-1234567890/team::zlib\n"), 0o644, 1000);
+    }),
     ("clean.leftovers", |m| m.put("srv/conda/pkgs/urls.txt", Some("x"), 0o644, 1000)),
     ("clean.leftovers", |m| m.put("var/lib/apt/lists/deb_InRelease", Some("x"), 0o644, 0)),
     ("clean.build-paths", |m| {
@@ -100,6 +140,21 @@ const MUTATIONS: &[(&str, Break)] = &[
 ];
 
 impl Model {
+    /// Locks CUDA for machines with a driver of a version.
+    fn cuda(&mut self, version: &str, driver: &str) {
+        self.package("cuda-version", version);
+        let packages = [("__cuda".to_owned(), driver.to_owned())];
+        let subdirs = self.spec.subdirs.iter().map(|subdir| (*subdir, packages.clone().into()));
+        self.spec.virtual_packages.subdirs = subdirs.collect();
+    }
+
+    /// Looks for NVIDIA's driver where it is put.
+    fn with_driver(&mut self) -> &mut Self {
+        self.variable("PATH", "/srv/conda/envs/notebook/bin:/srv/conda/bin:/usr/bin:/usr/local/nvidia/bin");
+        self.variable("LD_LIBRARY_PATH", "/usr/local/nvidia/lib64");
+        self
+    }
+
     fn pip_package(&mut self, name: &str, version: &str, directory: &str) {
         let mut packages = lock(&[(name, version)]).packages;
         packages.iter_mut().for_each(|package| package.manager = Manager::Pip);
@@ -111,7 +166,7 @@ impl Model {
 /// A model of which the layers alone are looked at.
 fn still_model() -> Model {
     let mut model = Model::new();
-    model.selection.skip = ["entrypoint", "hub", "dask", "python", "jupyter"].map(str::to_owned).into();
+    model.selection.skip = ["entrypoint", "hub", "dask", "python", "jupyter", "tests"].map(str::to_owned).into();
     model
 }
 
@@ -152,10 +207,22 @@ async fn each_check_notices_what_it_is_for() {
 
 #[test]
 fn no_layer_check_is_left_out_of_the_table() {
-    let layer_checks = ALL.iter().filter(|check| matches!(check.how, How::Layers(_))).map(|check| check.name);
+    let layer_checks = ALL.iter().filter(|check| !matches!(check.how, How::Running(_))).map(|check| check.name);
     for name in layer_checks.filter(|name| *name != "identity.packages-txt") {
         assert!(MUTATIONS.iter().any(|(check, _)| *check == name), "{name}");
     }
+}
+
+#[tokio::test]
+async fn licences_are_counted() {
+    let mut model = still_model();
+    let record = model.record("zlib");
+    model.edit(&record, "\"MIT\"", "\"\"");
+    let report = model.verify_with(RuntimeKind::Embedded).await.unwrap().report;
+    let licences = report.platforms[0].checks.iter().find(|check| check.name == "identity.licences").unwrap();
+    assert_eq!(licences.outcome, Outcome::Passed);
+    let facts = ["licences", "without-licence"].map(|name| licences.facts[name].as_str());
+    assert_eq!(facts, ["MIT 2", "zlib"]);
 }
 
 #[tokio::test]
@@ -215,8 +282,8 @@ async fn a_platform_that_cannot_run_is_looked_at_and_not_called_passed() {
     let reason = format!("no binfmt handler for {}", foreign.architecture());
     for (check, report) in ALL.iter().zip(&platform.checks) {
         match check.how {
-            How::Layers(_) if ["identity.pip", "contract.nvidia", "system.apt"].contains(&check.name) => {}
-            How::Layers(_) => assert_eq!(report.outcome, Outcome::Passed, "{}", check.name),
+            _ if ["identity.pip", "contract.nvidia", "gpu.cuda", "system.apt"].contains(&check.name) => {}
+            How::Layers(_) | How::Listing(_) => assert_eq!(report.outcome, Outcome::Passed, "{}", check.name),
             How::Running(_) if check.needs.is_empty() || check.needs == ["python"] => {
                 assert_eq!(report.outcome, Outcome::NotRun { reason: reason.clone() }, "{}", check.name);
             }

@@ -11,7 +11,7 @@ use esker::progress::Silent;
 use esker::project::{
     AptPolicy, DebianSettings, Dependency, Environment, ImageSpec, Place, Relocking, VirtualPackages,
 };
-use esker::verify::{Error, Request, RuntimeKind, Selection, Verification, verify};
+use esker::verify::{Equipment, Error, Request, RuntimeKind, Selection, Verification, verify};
 use oci_spec::image::{Descriptor, ImageIndexBuilder, ImageManifestBuilder, MediaType, PlatformBuilder};
 use rattler_conda_types::Subdir;
 use serde_json::{Value, json};
@@ -39,7 +39,14 @@ pub struct Model {
     pub chosen: Vec<Platform>,
     pub selection: Selection,
     pub timeout: Duration,
+    pub keep_unpacked: bool,
+    pub keep_all_logs: bool,
+    pub podman: PathBuf,
+    pub equipment: Equipment,
 }
+
+/// Content of the file of python that its record has the hash of.
+pub const HASHED: &str = "as it was packed";
 
 pub const START: &str = r#"#!/bin/bash -l
 export PANGEO_ENV="model"
@@ -53,8 +60,16 @@ impl Model {
     /// Whole, and with files enough to check but not to run.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let equipment = Equipment {
+            tests: folder.path().join("tests"),
+            tools: folder.path().join("tools"),
+            work: folder.path().join("work"),
+            pictures: folder.path().join("pictures"),
+            gpus: false,
+        };
         let mut model = Self {
             spec: spec(folder.path()),
+            equipment,
             folder,
             config: config(),
             files: BTreeMap::new(),
@@ -64,9 +79,12 @@ impl Model {
             chosen: vec![],
             selection: Selection::default(),
             timeout: Duration::from_secs(20),
+            keep_unpacked: false,
+            keep_all_logs: false,
+            podman: "podman".into(),
         };
-        for directory in ["etc", "home", "tmp"] {
-            model.put(directory, None, 0o755, 0);
+        for (directory, mode) in [("etc", 0o755), ("home", 0o755), ("tmp", 0o1777)] {
+            model.put(directory, None, mode, 0);
         }
         for directory in ["home/jovyan", "srv", "srv/conda", "srv/conda/envs", "srv/conda/envs/notebook"] {
             model.put(directory, None, 0o755, 1000);
@@ -137,6 +155,13 @@ impl Model {
         file.content = Some(text.replace(from, to).into_bytes());
     }
 
+    /// Adds a test of the project.
+    pub fn test(&self, name: &str) {
+        let path = self.equipment.tests.join(name);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, "{}").unwrap();
+    }
+
     pub fn variable(&mut self, name: &str, value: &str) {
         let env = self.config["config"]["Env"].as_array_mut().unwrap();
         env.retain(|line| !line.as_str().unwrap().starts_with(&format!("{name}=")));
@@ -149,12 +174,19 @@ impl Model {
         let records: Vec<_> = packages
             .map(|(prefix, package)| {
                 let (name, version, build) = (&package.name, &package.version, package.build().unwrap());
-                let record = json!({
+                let mut record = json!({
                     "name": name, "version": version, "build": build, "sha256": package.sha256, "files": [],
+                    "license": "MIT",
                 });
+                if name == "python" {
+                    let hash = Digest::of(HASHED.as_bytes()).hex();
+                    record["files"] = json!(["share/hashed"]);
+                    record["paths_data"] = json!({"paths": [{"_path": "share/hashed", "sha256_in_prefix": hash}]});
+                }
                 (format!("{prefix}/conda-meta/{name}-{version}-{build}.json"), record.to_string())
             })
             .collect();
+        self.put("srv/conda/envs/notebook/share/hashed", Some(HASHED), 0o644, 1000);
         for (path, record) in records {
             self.put(&path, Some(&record), 0o644, 1000);
         }
@@ -197,6 +229,11 @@ impl Model {
         tar.end().unwrap()
     }
 
+    /// Where logs go.
+    pub fn logs(&self) -> PathBuf {
+        self.folder.path().join("logs")
+    }
+
     pub fn packages_txt(&self) -> PathBuf {
         self.spec.packages_path()
     }
@@ -217,11 +254,16 @@ impl Model {
             platforms: &self.chosen,
             runtime,
             work_dir: &self.folder.path().join("work"),
+            keep_unpacked: self.keep_unpacked,
+            log_dir: &self.logs(),
+            keep_all_logs: self.keep_all_logs,
             timeout: self.timeout,
             jobs: 2,
             selection: &self.selection,
+            equipment: &self.equipment,
             runner: Some(&tiny::esker()),
             docker: &crate::docker::setting(),
+            podman: &self.podman,
         };
         verify(&request, &Silent).await
     }
@@ -247,6 +289,7 @@ fn spec(folder: &Path) -> ImageSpec {
         base: None,
         env: [("EXTRA".to_owned(), "asked".to_owned())].into(),
         labels: [("org.example.team".to_owned(), "model".to_owned())].into(),
+        info: indexmap::IndexMap::new(),
         apt: AptPolicy::Refuse,
         debian: DebianSettings::default(),
         skip_link_scripts: Vec::new(),

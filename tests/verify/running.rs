@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::fake_jupyter;
 use crate::model::{Model, lock};
+use crate::skip::skipped;
 use crate::tiny;
 
 type Break = fn(&mut Model);
@@ -19,11 +20,34 @@ case "$*" in
     *python_version*) echo 3.13.5 ;;
     *jupyterlab*) echo /srv/conda/envs/notebook/bin/jupyter-lab ;;
     *"pip check"*) echo "No broken requirements found." ;;
+    *nbclient*) echo '@esker {"end": true, "plots": 1}' ;;
+    *pytest*) echo "2 passed in 0.01s" ;;
+    *jupyter_client*) echo '@esker {"kernel": "python3", "answer": "2"}'; echo '@esker {"end": true}' ;;
+    *dask-scheduler*) printf 42 ;;
     *importlib*) echo '@esker {"begin": "json"}'; echo '@esker {"compiled": []}' ;;
     *scheduler_preload*) ;;
     *LocalCluster*) echo 42 ;;
     *) echo "unexpected: $*"; exit 9 ;;
 esac"#;
+
+/// Lists extensions, or says its version.
+const JUPYTER: &str = r#"
+[[ $* == "labextension list" ]] && echo "JupyterLab v4.9.9" && echo "    widgets v5 enabled OK" && exit
+echo 4.9.9"#;
+
+/// What is broken in images that serve, and the check that must notice.
+const SERVING_MUTATIONS: &[(&str, Break)] = &[
+    ("hub.arbitrary-user", |m| m.edit("srv/start", "exec", "[[ $UID == 1000 ]] || exit 1; exec")),
+    ("hub.arbitrary-user", |m| m.edit("srv/start", "exec", "[[ $UID != 1000 && $1 != bash ]] && exit 1; exec")),
+    ("hub.read-only", |m| m.edit("srv/start", "exec", "[[ -w /srv ]] || exit 1; exec")),
+    ("hub.read-only", |m| m.edit("srv/start", "exec", "[[ ! -w /srv && $1 != bash ]] && exit 1; exec")),
+    ("jupyter.kernels", |m| m.edit_python("\"2\"", "\"3\"")),
+    ("jupyter.kernels", |m| m.edit_python("*jupyter_client*)", "*jupyter_client*) exit 1 ;;\n    *absent*)")),
+    ("jupyter.labextensions", |m| m.program("jupyter", "echo 'JupyterLab v4'; echo '  widgets v5 enabled  X'")),
+    ("jupyter.labextensions", |m| m.program("jupyter", "echo nothing")),
+    ("jupyter.labextensions", |m| m.program("jupyter", "exit 1")),
+    ("jupyter.old-options", |m| m.program("jupyter", "echo unknown option; exit 2")),
+];
 
 /// The image's command.
 const SERVE: &str = r#"
@@ -32,10 +56,12 @@ exec jupyter lab "$@""#;
 
 /// What is broken, and the checks that must notice.
 const MUTATIONS: &[(&[&str], Break)] = &[
-    (&["entrypoint.exec"], |m| m.edit("srv/start", "exec \"$@\"", "\"$@\"; true")),
+    (&["entrypoint.exec", "entrypoint.signals"], |m| m.edit("srv/start", "exec \"$@\"", "\"$@\"; true")),
     (&["entrypoint.exec"], |m| m.edit("srv/start", "exec", "set -- \"${@//\\*/all}\"; exec")),
     // With a tini in the lock that start does not use.
-    (&["identity.root", "entrypoint.init"], |m| m.root = Some(lock(&[("conda", "25.5.1"), ("tini", "0.19.0")]))),
+    (&["identity.root", "entrypoint.init", "entrypoint.zombies"], |m| {
+        m.root = Some(lock(&[("conda", "25.5.1"), ("tini", "0.19.0")]));
+    }),
     (&["entrypoint.pangeo-env"], |m| m.edit("srv/start", "PANGEO_ENV=\"model\"", "PANGEO_ENV=\"parent\"")),
     (&["entrypoint.pangeo-scratch"], |m| m.edit("srv/start", "-n \"$PANGEO_SCRATCH_PREFIX\" && ", "")),
     (&["entrypoint.pangeo-scratch"], |m| m.edit("srv/start", " && -n \"$JUPYTERHUB_USER\"", "")),
@@ -51,9 +77,16 @@ const MUTATIONS: &[(&[&str], Break)] = &[
     (&["dask.commands"], |m| m.program("dask-worker", "exit 1")),
     (&["dask.gateway-preload"], |m| m.edit_python("*scheduler_preload*) ;;", "*scheduler_preload*) exit 1 ;;")),
     (&["dask.local-cluster"], |m| m.edit_python("echo 42", "echo 41")),
+    (&["dask.scheduler-worker"], |m| m.edit_python("printf 42", "printf 41")),
+    (&["tests.notebooks"], |m| {
+        m.edit_python("\"end\": true, \"plots\"", "\"cell\": 2, \"fault\": \"NameError: x\", \"plots\"");
+    }),
+    (&["tests.notebooks"], |m| m.edit_python("*nbclient*)", "*nbclient*) exit 1;;\n    *absent*)")),
+    (&["tests.pytest"], |m| m.edit_python("in 0.01s\"", "in 0.01s\"; exit 1")),
     (&["python.version"], |m| m.edit_python("3.13.5", "3.13.4")),
     (&["python.pip-check"], |m| m.edit_python("found.\"", "found.\"; exit 1")),
     (&["python.bytecode"], |m| m.edit_python("[]", "[\"/srv/json.py\"]")),
+    (&["info.commands"], |m| m.spec.info = [("broken".to_owned(), "exit 3".to_owned())].into()),
 ];
 
 impl Model {
@@ -63,9 +96,20 @@ impl Model {
 }
 
 /// A model with a stand-in for every program that checks run.
-fn running_model() -> Model {
+pub fn running_model() -> Model {
     let mut model = Model::running();
-    for package in ["dask-gateway", "distributed", "jupyterhub-singleuser", "jupyterlab", "pip"] {
+    for package in [
+        "dask-gateway",
+        "distributed",
+        "ipykernel",
+        "jupyter_client",
+        "jupyterhub-singleuser",
+        "jupyterlab",
+        "nbclient",
+    ] {
+        model.package(package, "1.0");
+    }
+    for package in ["pip", "pytest"] {
         model.package(package, "1.0");
     }
     for name in ["python", "python3"] {
@@ -77,7 +121,10 @@ fn running_model() -> Model {
     model.program("serve", SERVE);
     model.program("jupyterhub-singleuser", "[[ $* == --version ]] && echo 5.3.0");
     model.program("jupyter-lab", "echo 4.9.9");
-    model.program("jupyter", "echo 4.9.9");
+    model.program("jupyter", JUPYTER);
+    for name in ["common/test_all.py", "model/first.ipynb"] {
+        model.test(name);
+    }
     model
 }
 
@@ -107,7 +154,18 @@ async fn everything_passes_and_the_server_is_described() {
     let not_run = report.platforms[0].checks.iter().filter(|check| matches!(check.outcome, Outcome::NotRun { .. }));
     assert_eq!(
         not_run.map(|check| check.name.as_str()).collect::<Vec<_>>(),
-        ["identity.pip", "contract.nvidia", "system.apt", "entrypoint.init", "python.imports"]
+        [
+            "identity.pip",
+            "contract.nvidia",
+            "gpu.cuda",
+            "system.apt",
+            "entrypoint.init",
+            "entrypoint.zombies",
+            "python.imports",
+            "gpu.devices",
+            "page.notebook",
+            "info.commands",
+        ]
     );
     assert_eq!(check(&report, "jupyter.server").facts["jupyterlab"], "4.9.9");
     assert_eq!(report.platforms[0].runtime, Some(RuntimeKind::Embedded));
@@ -119,9 +177,49 @@ async fn each_check_notices_what_it_is_for() {
     for (index, (checks, mutate)) in MUTATIONS.iter().enumerate() {
         let mut model = running_model();
         // Servers take seconds, and have a test of their own.
-        model.selection.skip = vec!["jupyter".into()];
+        model.selection.skip = ["jupyter", "hub.arbitrary-user", "hub.read-only"].map(str::to_owned).into();
         mutate(&mut model);
         assert_eq!(model.failures().await, *checks, "mutation {index}");
+    }
+}
+
+#[tokio::test]
+async fn each_check_of_a_server_notices_what_it_is_for() {
+    for (index, (check, mutate)) in SERVING_MUTATIONS.iter().enumerate() {
+        let mut model = serving_model();
+        model.selection.only = vec![(*check).to_owned()];
+        mutate(&mut model);
+        assert_eq!(model.failures().await, [*check], "mutation {index}");
+    }
+}
+
+/// The stand-in takes no notebooks.
+#[tokio::test]
+async fn a_page_is_opened_when_asked_for_and_its_faults_are_told() {
+    let mut model = serving_model();
+    model.selection.only = vec!["page".into()];
+    let report = model.verify_with(RuntimeKind::Embedded).await.unwrap().report;
+    match &check(&report, "page.notebook").outcome {
+        Outcome::NotRun { reason } if reason.contains("`chromedriver`") => skipped(reason),
+        Outcome::Failed { reason, .. } => {
+            assert_eq!(reason, "/api/contents/esker.ipynb answers 404 to what is put there");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn gpus_are_asked_for_where_a_runtime_has_them() {
+    let mut model = running_model();
+    model.package("cuda-version", "12.6");
+    model.selection.only = vec!["gpu.devices".into()];
+    for (gpus, reason) in [
+        (false, "no GPU was asked for: `--gpus` runs it on a machine that has one"),
+        (true, "the embedded runner has no GPUs to give: choose another with `--runtime`"),
+    ] {
+        model.equipment.gpus = gpus;
+        let report = model.verify_with(RuntimeKind::Embedded).await.unwrap().report;
+        assert_eq!(check(&report, "gpu.devices").outcome, Outcome::NotRun { reason: reason.to_owned() });
     }
 }
 
@@ -168,10 +266,12 @@ async fn modules_that_fail_or_crash_are_named() {
 
 #[test]
 fn no_running_check_is_left_out_of_the_table() {
-    let elsewhere = ["python.imports", "jupyter.server", "jupyter.old-options"];
+    // `gpu.devices` needs a GPU to fail: what it makes of answers is a test beside it.
+    let elsewhere = ["python.imports", "jupyter.server", "page.notebook", "gpu.devices"];
     let running = ALL.iter().filter(|check| matches!(check.how, How::Running(_))).map(|check| check.name);
     for name in running.filter(|name| !elsewhere.contains(name)) {
-        assert!(MUTATIONS.iter().any(|(checks, _)| checks.contains(&name)), "{name}");
+        let is_broken = MUTATIONS.iter().any(|(checks, _)| checks.contains(&name));
+        assert!(is_broken || SERVING_MUTATIONS.iter().any(|(check, _)| *check == name), "{name}");
     }
 }
 

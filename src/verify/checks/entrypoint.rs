@@ -1,8 +1,10 @@
 //! What `/srv/start` and login shells do.
 
+use std::time::{Duration, Instant};
+
 use super::scene::{Scene, prints};
-use super::{Finding, Outcome};
-use crate::verify::runtime::{Command, Error};
+use super::{Finding, GRACE, Outcome};
+use crate::verify::runtime::{Command, Error, Exit, Stop};
 use crate::verify::subject::conda_packages;
 
 /// Inits that containers use; the engine's own is `docker-init` or `catatonit`.
@@ -19,12 +21,50 @@ pub async fn exec(scene: &Scene<'_>) -> Result<Finding, Error> {
 }
 
 pub async fn init(scene: &Scene<'_>) -> Result<Finding, Error> {
-    let subject = scene.subject;
-    let below = subject.root.unwrap_or(subject.lock);
-    if !conda_packages(below, subject.platform()).any(|package| package.name == "tini") {
-        return Ok(Outcome::not_run("the root prefix has no `tini`: start the image with the engine's own init").into());
+    if let Some(reason) = no_init(scene) {
+        return Ok(reason.into());
     }
     Ok(prints(&scene.run(&Command::arguments(["cat", "/proc/1/comm"])).await?, "tini").into())
+}
+
+pub async fn signals(scene: &Scene<'_>) -> Result<Finding, Error> {
+    // What a hub's stop comes to: SIGTERM, the program's own end, its exit code.
+    let script = "trap 'echo stopped; exit 5' TERM; echo ready; while :; do sleep 0.1; done";
+    let running = scene.runtime.start(&shell(script)).await?;
+    let begin = Instant::now();
+    while !running.logs().contains("ready") && !running.has_ended() && begin.elapsed() < scene.timeout {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    running.stop(Stop::Terminate);
+    let output = running.wait(GRACE.min(scene.timeout)).await?;
+    Ok(match (output.exit, output.stdout.lines().last()) {
+        (Exit::Code(5), Some("stopped")) => Outcome::Passed.into(),
+        (Exit::TimedOut, _) => Outcome::failed("SIGTERM did not reach the program").with_output(&output.text()).into(),
+        (exit, _) => Outcome::failed(format!("{exit} after SIGTERM, not the program's own")).into(),
+    })
+}
+
+/// A child whose parent has ended, below a program that looks after no children, as notebook kernels are. What counts
+/// them is another child of that program.
+const ORPHAN: &str = r#"
+( (sleep 0.2) & )
+( sleep 1; zombies=0
+  for stat in /proc/[0-9]*/stat; do read -r _ _ state _ < "$stat" && [ "$state" = Z ] && zombies=$((zombies + 1)); done
+  echo "$zombies" ) 2> /dev/null &
+exec sleep 2"#;
+
+pub async fn zombies(scene: &Scene<'_>) -> Result<Finding, Error> {
+    if let Some(reason) = no_init(scene) {
+        return Ok(reason.into());
+    }
+    Ok(prints(&scene.run(&shell(ORPHAN)).await?, "0").into())
+}
+
+/// What is said of images without an init.
+fn no_init(scene: &Scene<'_>) -> Option<Outcome> {
+    let below = scene.subject.root.unwrap_or(scene.subject.lock);
+    let has_init = conda_packages(below, scene.subject.platform()).any(|package| package.name == "tini");
+    (!has_init).then(|| Outcome::not_run("the root prefix has no `tini`: start the image with the engine's own init"))
 }
 
 pub async fn pangeo_env(scene: &Scene<'_>) -> Result<Finding, Error> {

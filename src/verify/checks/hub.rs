@@ -1,5 +1,6 @@
 //! What JupyterHub's spawners and BinderHub do with an image.
 
+use super::jupyter::try_server;
 use super::scene::{Scene, prints, succeeds};
 use super::{Finding, Outcome};
 use crate::verify::runtime::{Command, Error};
@@ -8,6 +9,33 @@ pub async fn empty_home(scene: &Scene<'_>) -> Result<Finding, Error> {
     let script = r#"cd && ls -A && : > written && echo ok"#;
     let output = scene.run(&Command::arguments(["bash", "-c", script]).over_empty_home()).await?;
     Ok(prints(&output, "ok").into())
+}
+
+/// A user whom no image can know, in root's group, as OpenShift runs images.
+const ARBITRARY: (u32, u32) = (54321, 0);
+
+pub async fn arbitrary_user(scene: &Scene<'_>) -> Result<Finding, Error> {
+    let (uid, gid) = ARBITRARY;
+    let script = r#"cd && : > written && command -v python && echo "$UID:${GROUPS[0]}""#;
+    let script = Command::arguments(["bash", "-lc", script]).as_user(uid, gid).over_empty_home();
+    let expected = format!("/{}/bin/python\n{uid}:{gid}", scene.subject.prefix);
+    match prints(&scene.run(&script).await?, &expected) {
+        Outcome::Passed if scene.subject.locked("jupyterlab").is_some() => {
+            Ok(try_server(scene, "ServerApp", |command| command.as_user(uid, gid)).await?.outcome.into())
+        }
+        outcome => Ok(outcome.into()),
+    }
+}
+
+pub async fn read_only(scene: &Scene<'_>) -> Result<Finding, Error> {
+    let script = r#"cd && : > written && : > /tmp/written && echo ok"#;
+    let script = Command::arguments(["bash", "-lc", script]).read_only().over_empty_home();
+    match prints(&scene.run(&script).await?, "ok") {
+        Outcome::Passed if scene.subject.locked("jupyterlab").is_some() => {
+            Ok(try_server(scene, "ServerApp", Command::read_only).await?.outcome.into())
+        }
+        outcome => Ok(outcome.into()),
+    }
 }
 
 pub async fn singleuser(scene: &Scene<'_>) -> Result<Finding, Error> {

@@ -99,19 +99,24 @@ impl Told {
     }
 }
 
-/// The modules of the packages that the image's environments ask for on this platform.
-fn requested_modules(subject: &Subject<'_>) -> Vec<String> {
+/// Names of the packages that the image's environments ask for on this platform, conda's and pip's.
+pub fn requested(subject: &Subject<'_>) -> BTreeSet<String> {
     let subdir = subject.platform().subdir();
     let applies = |d: &&Dependency| d.selector.as_ref().is_none_or(|subdirs| subdirs.contains(&subdir));
-    let dependencies = subject.spec.environments.iter().flat_map(|e| &e.dependencies).filter(applies);
-    let packages = dependencies.filter_map(|dependency| package_name(&dependency.spec));
-    let installed = packages.filter_map(|name| subject.installed.packages.get(&name));
-    let lines = subject.spec.environments.iter().flat_map(|environment| &environment.pip).filter(applies);
-    let names: BTreeSet<String> =
-        lines.filter_map(|line| requirement(&line.spec).ok()).map(|wanted| plain(wanted.name.as_ref())).collect();
+    let environments = &subject.spec.environments;
+    let conda = environments.iter().flat_map(|environment| &environment.dependencies).filter(applies);
+    let pip = environments.iter().flat_map(|environment| &environment.pip).filter(applies);
+    let wheels = pip.filter_map(|line| requirement(&line.spec).ok()).map(|wanted| plain(wanted.name.as_ref()));
+    conda.filter_map(|dependency| package_name(&dependency.spec)).chain(wheels).collect()
+}
+
+/// The modules of the packages that the image's environments ask for on this platform.
+fn requested_modules(subject: &Subject<'_>) -> Vec<String> {
+    let names = requested(subject);
+    let conda = subject.installed.packages.iter().filter(|(name, _)| names.contains(*name));
     let wheels = subject.installed.wheels.iter().filter(|wheel| names.contains(&wheel.name));
-    let wheels = wheels.flat_map(|wheel| wheel.modules());
-    let modules: BTreeSet<&str> = installed.flat_map(|package| package.modules()).chain(wheels).collect();
+    let modules = conda.flat_map(|(_, package)| package.modules()).chain(wheels.flat_map(|wheel| wheel.modules()));
+    let modules: BTreeSet<&str> = modules.collect();
     modules.into_iter().map(str::to_owned).collect()
 }
 

@@ -6,29 +6,31 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::scene::Scene;
-use super::{Finding, Outcome};
+use super::{Finding, GRACE, Outcome};
 use crate::verify::runtime::{Command, Error, Exit, Running, Stop};
 
-/// How long a server may take to stop after SIGTERM: Docker waits this long before it kills.
-const GRACE: Duration = Duration::from_secs(10);
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(30);
-const TOKEN: &str = "esker-verify";
+pub const TOKEN: &str = "esker-verify";
 
 pub async fn server(scene: &Scene<'_>) -> Result<Finding, Error> {
-    try_server(scene, "ServerApp").await
+    try_server(scene, "ServerApp", |command| command).await
 }
 
 pub async fn old_options(scene: &Scene<'_>) -> Result<Finding, Error> {
     // What there is to learn, `server` learns.
-    let finding = try_server(scene, "NotebookApp").await?;
+    let finding = try_server(scene, "NotebookApp", |command| command).await?;
     Ok(finding.outcome.into())
 }
 
-/// Starts a server with options of `spelling`, and judges it.
-async fn try_server(scene: &Scene<'_>, spelling: &str) -> Result<Finding, Error> {
+/// Starts a server with options of `spelling`, as `how` changes it, and judges it.
+pub async fn try_server(
+    scene: &Scene<'_>,
+    spelling: &str,
+    how: impl FnOnce(Command) -> Command,
+) -> Result<Finding, Error> {
     let began = Instant::now();
-    let server = Server::start(scene, spelling).await?;
+    let server = Server::start(scene, spelling, how).await?;
     let judged = match server.until_ready(scene.timeout).await {
         Ok(status) => server.judge(&status, began.elapsed()).await,
         Err(reason) => Err(reason),
@@ -37,16 +39,23 @@ async fn try_server(scene: &Scene<'_>, spelling: &str) -> Result<Finding, Error>
 }
 
 /// What was learned from a server that answers as it should, or what it does wrong.
-type Judged = Result<Vec<(&'static str, String)>, String>;
+pub type Judged = Result<Vec<(&'static str, String)>, String>;
 
-struct Server {
+/// A server that was started.
+pub struct Server {
     running: Running,
-    address: SocketAddr,
-    client: reqwest::Client,
+    /// Where it can be reached.
+    pub address: SocketAddr,
+    /// What asks it.
+    pub client: reqwest::Client,
 }
 
 impl Server {
-    async fn start(scene: &Scene<'_>, spelling: &str) -> Result<Self, Error> {
+    /// Starts a server with options of `spelling`, as `how` changes it.
+    ///
+    /// # Errors
+    /// When no program can be run on this machine.
+    pub async fn start(scene: &Scene<'_>, spelling: &str, how: impl FnOnce(Command) -> Command) -> Result<Self, Error> {
         let listen = scene.runtime.listen()?;
         let options = [
             "--no-browser".to_owned(),
@@ -56,7 +65,7 @@ impl Server {
             "--ServerApp.port_retries=0".to_owned(),
         ];
         let command = Command::arguments(program(&scene.subject.container.cmd).into_iter().chain(options));
-        let running = scene.runtime.start(&command.over_empty_home().reachable_at(listen.port())).await?;
+        let running = scene.runtime.start(&how(command.over_empty_home().reachable_at(listen.port()))).await?;
         let address = running.address.unwrap_or(listen);
         // Neither a proxy nor a redirect could be meant for a server on this machine.
         let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
@@ -75,7 +84,10 @@ impl Server {
     }
 
     /// Waits for the first answer to `/api/status`.
-    async fn until_ready(&self, timeout: Duration) -> Result<String, String> {
+    ///
+    /// # Errors
+    /// What the server does wrong.
+    pub async fn until_ready(&self, timeout: Duration) -> Result<String, String> {
         let begin = Instant::now();
         loop {
             match self.get("/api/status", Some(TOKEN)).await {
@@ -91,6 +103,12 @@ impl Server {
     async fn judge(&self, status: &str, startup: Duration) -> Judged {
         let status: Value = serde_json::from_str(status).map_err(|error| format!("/api/status is no JSON: {error}"))?;
         let started = status.get("started").and_then(Value::as_str).ok_or("/api/status does not say `started`")?;
+        // What probes of health ask, who have no token.
+        match self.get("/api", None).await {
+            Ok((200, _)) => {}
+            Ok((code, _)) => return Err(format!("/api answers {code}, not 200")),
+            Err(error) => return Err(format!("no answer for /api: {error}")),
+        }
         for stranger in [None, Some("wrong")] {
             match self.get("/api/status", stranger).await {
                 Ok((403, _)) => {}
@@ -108,7 +126,10 @@ impl Server {
     }
 
     /// Ends the server as a hub does, and turns what is known into a finding.
-    async fn stop(self, judged: Judged, grace: Duration) -> Result<Finding, Error> {
+    ///
+    /// # Errors
+    /// When the container was lost.
+    pub async fn stop(self, judged: Judged, grace: Duration) -> Result<Finding, Error> {
         let ended_by_itself = self.running.has_ended();
         self.running.stop(Stop::Terminate);
         let output = self.running.wait(grace).await?;

@@ -6,6 +6,7 @@ use tokio::sync::OnceCell;
 
 use super::imports::Imported;
 use super::{Finding, Outcome};
+use crate::verify::equipment::Equipment;
 use crate::verify::runtime::{Command, ContainerRuntime, Error, Output};
 use crate::verify::subject::Subject;
 
@@ -17,13 +18,27 @@ pub struct Scene<'a> {
     pub runtime: &'a dyn ContainerRuntime,
     /// How long any one program may take.
     pub timeout: Duration,
+    /// What this machine and the project lend.
+    pub equipment: &'a Equipment,
+    shared: &'a Shared,
+}
+
+/// What checks of one image learn for each other.
+#[derive(Default)]
+pub struct Shared {
     imported: OnceCell<Imported>,
 }
 
 impl<'a> Scene<'a> {
-    /// Puts a scene together.
-    pub fn new(subject: &'a Subject<'a>, runtime: &'a dyn ContainerRuntime, timeout: Duration) -> Self {
-        Self { subject, runtime, timeout, imported: OnceCell::new() }
+    /// Puts the scene of one check together.
+    pub fn new(
+        subject: &'a Subject<'a>,
+        runtime: &'a dyn ContainerRuntime,
+        timeout: Duration,
+        shared: &'a Shared,
+        equipment: &'a Equipment,
+    ) -> Self {
+        Self { subject, runtime, timeout, equipment, shared }
     }
 
     /// What importing the requested modules came to. They are imported once for all checks that ask.
@@ -31,7 +46,7 @@ impl<'a> Scene<'a> {
     /// # Errors
     /// Those of [`run`](Self::run).
     pub async fn imported(&self) -> Result<&Imported, Error> {
-        self.imported.get_or_try_init(|| Imported::find(self)).await
+        self.shared.imported.get_or_try_init(|| Imported::find(self)).await
     }
 
     /// Runs a program to its end.

@@ -36,16 +36,19 @@ impl Docker {
             Program::Instead(argv) => (Some(argv.clone()), None),
         };
         let home = self.config.variable("HOME").unwrap_or("/home/jovyan").to_owned();
-        let (uid, gid) = HUB_USER;
+        let (uid, gid) = command.user.unwrap_or(HUB_USER);
         let volume = command.volume_over_home.then(|| (home, format!("mode=0755,uid={uid},gid={gid}")));
-        let is_root = ["", "0", "root"].contains(&self.config.user.split(':').next().unwrap_or_default());
+        let tmp = command.read_only.then(|| ("/tmp".to_owned(), "mode=1777".to_owned()));
         Container {
             image: self.image.clone(),
             entrypoint,
             cmd,
             env: command.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
-            user: is_root.then(|| format!("{uid}:{gid}")),
-            tmpfs: volume.into_iter().collect::<HashMap<_, _>>(),
+            user: (self.config.is_root() || command.user.is_some()).then(|| format!("{uid}:{gid}")),
+            tmpfs: volume.into_iter().chain(tmp).collect::<HashMap<_, _>>(),
+            read_only: command.read_only,
+            binds: command.mounts.iter().map(|mount| (mount.source.clone(), mount.target.clone())).collect(),
+            gpus: command.gpus,
             port: match command.network {
                 Network::Reachable(port) => Some(port),
                 Network::None => None,
@@ -74,7 +77,7 @@ impl Docker {
         let (stdout, stderr) = (Tail::default(), Tail::default());
         let (requests, received) = mpsc::unbounded_channel();
         let task = tokio::spawn(guard.supervise(received, outputs, stdout.clone(), stderr.clone()));
-        Ok(Running { address, stdout, stderr, requests, task })
+        Ok(Running::new(address, stdout, stderr, requests, task))
     }
 }
 

@@ -1,14 +1,17 @@
-//! Running programs in an image: the seam between the embedded runner and the Docker engine.
+//! Running programs in an image: the seam between the embedded runner, the Docker engine and Podman.
 
 pub mod config;
 pub mod docker;
 pub mod embedded;
 mod error;
+pub mod podman;
 mod prepare;
+mod recorded;
 mod running;
 mod tail;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -16,7 +19,9 @@ use serde::{Deserialize, Serialize};
 
 pub use config::ContainerConfig;
 pub use error::Error;
+pub use podman::PodmanError;
 pub use prepare::{Preparation, Prepared};
+pub use recorded::Recorded;
 pub use running::{Output, Running, Stop};
 pub use tail::Tail;
 
@@ -29,6 +34,27 @@ pub enum RuntimeKind {
     Embedded,
     /// The local Docker engine.
     Docker,
+    /// Podman, by its program.
+    Podman,
+}
+
+impl RuntimeKind {
+    /// Its name, as in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+        }
+    }
+
+    /// Whether its containers can be given GPUs: an engine has a hook for the driver's files and devices.
+    pub const fn has_gpus(self) -> bool {
+        match self {
+            Self::Embedded => false,
+            Self::Docker | Self::Podman => true,
+        }
+    }
 }
 
 /// A place where one platform of one image is ready to run.
@@ -67,6 +93,24 @@ pub struct Command {
     pub volume_over_home: bool,
     /// The network it sees.
     pub network: Network,
+    /// User and group in the place of the image's.
+    pub user: Option<(u32, u32)>,
+    /// Whether nothing can be written but `/tmp`, `/dev/shm` and the volume over `HOME`.
+    pub read_only: bool,
+    /// Directories of this machine that it sees.
+    pub mounts: Vec<Mount>,
+    /// Whether it gets all of this machine's GPUs. The embedded runner has none to give: see
+    /// [`RuntimeKind::has_gpus`].
+    pub gpus: bool,
+}
+
+/// A directory of this machine, to be seen but not written in a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Where it is, absolute. Everybody must be able to read it, as the container's user is somebody else.
+    pub source: PathBuf,
+    /// Where it is seen, absolute; made if it is not there.
+    pub target: String,
 }
 
 /// Which program a container runs.
@@ -121,7 +165,16 @@ impl std::fmt::Display for Exit {
 impl Command {
     /// `program` with the image's environment, a HOME of the image's, and no network.
     pub fn new(program: Program) -> Self {
-        Self { program, env: Vec::new(), volume_over_home: false, network: Network::None }
+        Self {
+            program,
+            env: Vec::new(),
+            volume_over_home: false,
+            network: Network::None,
+            user: None,
+            read_only: false,
+            mounts: Vec::new(),
+            gpus: false,
+        }
     }
 
     /// The image's entrypoint with `arguments`.
@@ -154,6 +207,40 @@ impl Command {
         self.network = Network::Reachable(port);
         self
     }
+
+    /// The same with another user and group than the image's.
+    #[must_use]
+    pub fn as_user(mut self, uid: u32, gid: u32) -> Self {
+        self.user = Some((uid, gid));
+        self
+    }
+
+    /// The same with the image's files read-only.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
+    }
+
+    /// The same with the directory `source` of this machine at `target`, read-only.
+    #[must_use]
+    pub fn mount(mut self, source: &Path, target: &str) -> Self {
+        self.mounts.push(Mount { source: source.to_owned(), target: target.to_owned() });
+        self
+    }
+
+    /// The same with this machine's GPUs.
+    #[must_use]
+    pub fn with_gpus(mut self) -> Self {
+        self.gpus = true;
+        self
+    }
+}
+
+/// A port of the loopback interface that is free at this moment.
+fn free_port() -> Result<u16, Error> {
+    let free = std::net::TcpListener::bind(loopback(0)).and_then(|listener| listener.local_addr());
+    free.map(|address| address.port()).map_err(Error::NoPort)
 }
 
 /// A loopback address with this port.

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::verify::runtime::{Exit, Network};
+use crate::verify::runtime::{Exit, Mount, Network};
 
 /// What a process that sets up a container is allowed to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +39,10 @@ pub struct Spec {
     pub owner: (u32, u32),
     /// Directory of the container that an empty volume of the user's is laid over.
     pub volume: Option<String>,
+    /// Whether the image's own files can only be read.
+    pub read_only: bool,
+    /// Directories of this machine that are seen in the container, read-only.
+    pub mounts: Vec<Mount>,
     /// The network it sees.
     pub network: Network,
     /// The container's host name.

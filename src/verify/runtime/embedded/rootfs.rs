@@ -13,6 +13,7 @@ use std::path::{Component, Path, PathBuf};
 use fs_err::os::unix::fs::symlink;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{chdir, pivot_root};
 
 use super::protocol::{Blame, Failure, Privilege, Spec, Step};
@@ -32,6 +33,13 @@ pub fn enter(spec: &Spec) -> Result<(), Failure> {
     tmpfs(&mount_point(&root, "/tmp")?, "mode=1777", "mount /tmp")?;
     if let Some(volume) = &spec.volume {
         tmpfs(&mount_point(&root, volume)?, &owned(spec), "mount the empty volume")?;
+    }
+    for bind in &spec.mounts {
+        bind_read_only(&bind.source, &mount_point(&root, &bind.target)?)?;
+    }
+    if spec.read_only {
+        // Of this mount alone: what lies over it stays as it is.
+        make_read_only(&root).step("make the image's files read-only")?;
     }
     pivot(&root)
 }
@@ -99,6 +107,25 @@ fn mount_sys(root: &Path) {
         // Refused where the host's own flags are locked; the container's user cannot write there anyway.
         mount(None::<&str>, &sys, None::<&str>, read_only, None::<&str>).unwrap_or_default();
     }
+}
+
+fn bind_read_only(source: &Path, target: &Path) -> Result<(), Failure> {
+    let step = format!("mount `{}`", source.display());
+    mount(Some(source), target, None::<&str>, MsFlags::MS_BIND, None::<&str>).step(&step)?;
+    make_read_only(target).step(&step)
+}
+
+/// The kernel takes flags from a second call only, and an ordinary user's may not drop those that are there.
+fn make_read_only(target: &Path) -> nix::Result<()> {
+    let there = statvfs(target)?.flags();
+    let kept = [
+        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+    ];
+    let kept = kept.into_iter().filter(|(flag, _)| there.contains(*flag)).map(|(_, flag)| flag);
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | kept.collect::<MsFlags>();
+    mount(None::<&str>, target, None::<&str>, flags, None::<&str>)
 }
 
 fn write_network_files(root: &Path, hostname: &str) -> Result<(), Failure> {
