@@ -318,7 +318,10 @@ impl<'a> Session<'a> {
         let parents = self.parents_of(image, &|parent| self.existing_lock(parent))?;
         let root = root.as_ref().map(|(root, lock)| (*root, lock));
         let environments = self.environments(image, &lock, root, &parents);
-        let content = render::image_content(image, self.root_image())?;
+        let mut content = render::image_content(image, self.root_image())?;
+        if self.is_root(image) {
+            self.rendering(image, image, &lock).add_triggers(&mut content)?;
+        }
         let bases = self.bases(image, choice, &platforms).await?;
         let published = self.published(choice.cache_from);
         let request = native::Request {

@@ -30,10 +30,10 @@ ARG PACKAGE_MIRROR=https:/
 {% block bootstrap %}
 # micromamba installs this prefix and, in images built on this one, the environment. It is locked like every package.
 {% for one in micromamba %}
-ADD {{ one.url }} /srv/onbuild/files/root/micromamba-{{ one.subdir }}.tar.bz2
+ADD {{ one.url }} /srv/onbuild/files/environment/micromamba-{{ one.subdir }}.tar.bz2
 {% endfor %}
 {% endblock %}
-COPY docker/micromamba.sha256 {{ locks | join(" ") }} /srv/onbuild/files/root/
+COPY docker/micromamba.sha256 {{ locks | join(" ") }} /srv/onbuild/files/environment/
 COPY docker/onbuild docker/init_conda.sh /srv/onbuild/
 {% if cache_mounts %}
 RUN --mount=type=cache,id=conda-packages,target=/var/cache/conda,sharing=locked \
@@ -66,9 +66,9 @@ RUN taken="$(awk -F: '$3 == {{ account.uid }} { print $1 }' /etc/passwd)"; \
 {% if apt %}
 
 # Debian packages, each by the hash in apt-lock.yml.
-COPY apt-lock.yml apt.txt docker/onbuild docker/init_conda.sh /srv/onbuild/files/root/
-RUN install -D --target-directory /srv/onbuild /srv/onbuild/files/root/init_conda.sh; \
-    bash /srv/onbuild/files/root/onbuild system; \
+COPY apt-lock.yml apt.txt docker/onbuild docker/init_conda.sh /srv/onbuild/files/system/
+RUN install -D --target-directory /srv/onbuild /srv/onbuild/files/system/init_conda.sh; \
+    bash /srv/onbuild/files/system/onbuild system; \
     rm -r /srv/onbuild
 {% endif %}
 {% endblock %}
@@ -78,9 +78,7 @@ COPY --from=root --chown={{ owner }} /srv /srv
 COPY {% if file.owner %}--chown={{ file.owner }} {% endif %}{{ file.source }} /{{ file.path }}
 {% endfor %}
 RUN chmod 0755 {% for path in executables %}{{ path }} {% endfor %}/srv/onbuild/onbuild; \
-    rm -r /srv/onbuild/files; \
-    install --directory --owner {{ account.uid }} --group {{ account.gid }} \
-        /srv/onbuild/files /srv/onbuild/files/root /srv/onbuild/files/binder /srv/onbuild/files/.binder
+    rm -r /srv/onbuild/files
 {% block last %}
 {% endblock %}
 
@@ -93,7 +91,7 @@ CMD {{ cmd }}
 # ---------------------------------------------------------------------------------------------------------------------
 # What happens in an image that is built FROM this one. What changes seldom comes first, so that the builder's cache
 # serves the rest; each file is matched by a pattern, as it need not be there, and beside a Dockerfile, as something has
-# to match.
+# to match. No two steps copy to the same place: Docker's classic builder loses layers that are equal.
 {% block onbuild %}
 ONBUILD USER root
 ONBUILD ARG TARGETARCH
@@ -108,14 +106,13 @@ ONBUILD ARG {{ name }}
 ONBUILD COPY --chown={{ owner }} Dockerfil[e] binder/Dockerfil[e] .binder/Dockerfil[e] binde[r] /srv/onbuild/files/binder/
 ONBUILD COPY --chown={{ owner }} Dockerfil[e] binder/Dockerfil[e] .binder/Dockerfil[e] .binde[r] /srv/onbuild/files/.binder/
 ONBUILD COPY --chown={{ owner }} Dockerfil[e] binder/Dockerfil[e] .binder/Dockerfil[e] \
-    apt.tx[t] apt-lock.ym[l] preBuil[d] jupyter_notebook_config.p[y] /srv/onbuild/files/root/
+    apt.tx[t] apt-lock.ym[l] preBuil[d] jupyter_notebook_config.p[y] /srv/onbuild/files/system/
 ONBUILD RUN /srv/onbuild/onbuild system
 ONBUILD USER {{ user }}
 ONBUILD COPY --chown={{ owner }} Dockerfil[e] binder/Dockerfil[e] .binder/Dockerfil[e] \
-    conda-linux-*.loc[k] conda-lock.ym[l] environment.ym[l] environment.yam[l] requirements.tx[t] /srv/onbuild/files/root/
+    conda-linux-*.loc[k] conda-lock.ym[l] environment.ym[l] environment.yam[l] requirements.tx[t] \
+    /srv/onbuild/files/environment/
 ONBUILD RUN /srv/onbuild/onbuild environment
-ONBUILD COPY --chown={{ owner }} postBuil[d] star[t] Dockerfil[e] binder/Dockerfil[e] .binder/Dockerfil[e] \
-    /srv/onbuild/files/root/
 ONBUILD COPY --chown={{ owner }} . ${REPO_DIR:-{{ account.home }}}
 ONBUILD RUN /srv/onbuild/onbuild finish
 ONBUILD ENV CONDA_PREFIX={{ prefix }} CONDA_DEFAULT_ENV={{ environment }}

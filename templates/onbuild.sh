@@ -2,10 +2,10 @@
 # Builds what a folder asks for into /srv/conda: called by the ONBUILD steps of {{ image }}, and by its own Dockerfile
 # for the root prefix. Every step fails when any command of it fails.
 #
-#   onbuild root            the root prefix, of the explicit lock in /srv/onbuild/files/root
+#   onbuild root            the root prefix, of the explicit lock in /srv/onbuild/files/environment
 #   onbuild system          apt.txt, preBuild, jupyter_notebook_config.py (as root)
 #   onbuild environment     the environment `{{ environment }}`: locks before environment.yml before the default
-#   onbuild finish          requirements.txt, postBuild, start
+#   onbuild finish          requirements.txt, postBuild, start, of the copy of the folder in $REPO_DIR
 #
 # Files are those of binder/, else of .binder/, else of the folder itself.
 set -euo pipefail
@@ -34,7 +34,7 @@ subdir() {
     esac
 }
 
-# The folder that has the build files. A binder/ with nothing in it but a Dockerfile is none: see the anchor of COPY.
+# chosen STEP: where the files of a step are. A binder/ with nothing in it but a Dockerfile is none: see the anchor of COPY.
 chosen() {
     local binder dotted
     binder=$(has_files "$files/binder")
@@ -46,7 +46,7 @@ chosen() {
     elif [ -n "$dotted" ]; then
         echo "$files/.binder"
     else
-        echo "$files/root"
+        echo "$files/$1"
     fi
 }
 
@@ -154,23 +154,26 @@ root() {
     local bootstrap subdir
     subdir=$(subdir)
     bootstrap=$(mktemp --directory)
-    (cd "$files/root" && grep -F " micromamba-$subdir.tar.bz2" micromamba.sha256 | sha256sum --check --strict -)
+    (cd "$files/environment" && grep -F " micromamba-$subdir.tar.bz2" micromamba.sha256 | sha256sum --check --strict -)
     if ! command -v bzip2 > /dev/null; then
         # In a stage that is thrown away: what comes of it has just been checked.
         apt-get update
         apt-get install --yes --no-install-recommends bzip2
     fi
-    tar --extract --bzip2 --directory "$bootstrap" --file "$files/root/micromamba-$subdir.tar.bz2"
+    tar --extract --bzip2 --directory "$bootstrap" --file "$files/environment/micromamba-$subdir.tar.bz2"
     micromamba=$bootstrap/bin/micromamba
-    [ -f "$files/root/conda-$subdir.lock" ] || fail "there is no conda-$subdir.lock"
-    create "$root_prefix" "$files/root/conda-$subdir.lock"
+    [ -f "$files/environment/conda-$subdir.lock" ] || fail "there is no conda-$subdir.lock"
+    create "$root_prefix" "$files/environment/conda-$subdir.lock"
     strip "$root_prefix"
     rm -rf "$bootstrap"
 }
 
 system() {
     local folder
-    folder=$(chosen)
+    # The steps that follow are the user's.
+    mkdir -p "$files/binder" "$files/.binder" "$files/system" "$files/environment"
+    chown -R {{ owner }} "$files"
+    folder=$(chosen system)
     if [ -f "$folder/apt.txt" ] || [ -f "$folder/apt-lock.yml" ]; then
         install_debian "$folder"
     fi
@@ -187,7 +190,7 @@ system() {
 
 environment() {
     local folder lock locks environment
-    folder=$(chosen)
+    folder=$(chosen environment)
     lock=$folder/conda-$(subdir).lock
     locks=("$folder"/conda-linux-*.lock)
     environment=("$folder"/environment.yml "$folder"/environment.yaml)
@@ -212,10 +215,10 @@ environment() {
 }
 
 finish() {
-    local folder place=$repository
-    folder=$(chosen)
+    local folder
     # The same folder in the repository, where files may name those beside them.
-    [ "$folder" = "$files/root" ] || place=$repository/${folder##*/}
+    folder=$(chosen .)
+    folder=$repository/${folder##*/}
     # What packages have in activate.d need not hold up to this script's strictness.
     set +eu
     # shellcheck disable=SC1091
@@ -223,11 +226,11 @@ finish() {
     set -eu
     cd "$repository"
     if [ -f "$folder/requirements.txt" ]; then
-        python -m pip install --no-cache-dir --requirement "$place/requirements.txt"
+        python -m pip install --no-cache-dir --requirement "$folder/requirements.txt"
     fi
     if [ -f "$folder/postBuild" ]; then
-        chmod +x "$place/postBuild"
-        "$place/postBuild"
+        chmod +x "$folder/postBuild"
+        "$folder/postBuild"
     fi
     if [ -f "$folder/start" ]; then
         install --mode 0755 "$folder/start" /srv/start

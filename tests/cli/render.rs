@@ -48,7 +48,7 @@ fn dockerfiles_name_what_is_locked() {
         &base,
         &[
             &format!("ARG BASE=docker.io/library/debian:bookworm-slim@{BASE_DIGEST}"),
-            &format!("ADD ${{PACKAGE_MIRROR}}{url} /srv/onbuild/files/root/micromamba-linux-aarch64.tar.bz2"),
+            &format!("ADD ${{PACKAGE_MIRROR}}{url} /srv/onbuild/files/environment/micromamba-linux-aarch64.tar.bz2"),
             "LABEL a.b=\"c d\"",
             "ENV PATH=\"/srv/conda/envs/notebook/bin:/srv/conda/bin:${PATH}\" \\",
             "USER 1000:1000",

@@ -53,7 +53,7 @@ impl PlatformImage<'_> {
     /// When the layout cannot be written.
     pub fn write(&self, layout: &Layout) -> Result<WrittenImage, crate::oci::Error> {
         let configuration = self.configuration();
-        let config = layout.put_json(MediaType::ImageConfig, &configuration)?;
+        let config = layout.put_json(MediaType::ImageConfig, &self.with_triggers(&configuration))?;
         let mut layers: Vec<Descriptor> = self.base.layers.iter().map(|layer| layer.descriptor.clone()).collect();
         let media_type = self.compression.layer_media_type();
         layers.extend(self.layers.iter().map(|(made, _)| Descriptor::new(media_type.clone(), made.size, made.digest)));
@@ -89,6 +89,15 @@ impl PlatformImage<'_> {
         configuration.set_history(Some(self.history()));
         configuration.set_config(Some(self.config()));
         configuration
+    }
+
+    /// `configuration` with what Docker knows and OCI does not.
+    fn with_triggers(&self, configuration: &ImageConfiguration) -> serde_json::Value {
+        let mut value = serde_json::to_value(configuration).expect("a configuration is JSON");
+        if !self.content.on_build.is_empty() {
+            value["config"]["OnBuild"] = self.content.on_build.clone().into();
+        }
+        value
     }
 
     fn config(&self) -> Config {
