@@ -16,6 +16,8 @@ use crate::real::{Project, host, run, text, usable};
 
 const PASSWORD: &str = "for-this-test";
 const USER: &str = "ada";
+/// Where Debian's proxy finds its modules, also where `node` is not Debian's.
+const NODE_PATH: &str = "NODE_PATH=/usr/share/nodejs:/usr/lib/nodejs";
 /// How long the hub may take to end, its users' servers with it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -34,8 +36,11 @@ impl Hub {
         // Held all at once, so that they differ.
         let ports = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let ports = ports.map(|listener| listener.local_addr().unwrap().port());
-        let mut command = Command::new("python3");
-        command.args(["-m", "jupyterhub", "-f", text(&config)]).current_dir(folder).env("PYTHONPATH", home);
+        let mut command = Command::new("env");
+        command
+            .args([NODE_PATH, "python3", "-m", "jupyterhub", "-f", text(&config)])
+            .current_dir(folder)
+            .env("PYTHONPATH", home);
         for (name, port) in ["HUB_PORT", "HUB_OWN_PORT", "HUB_PROXY_PORT"].iter().zip(ports) {
             command.env(name, port.to_string());
         }
@@ -69,7 +74,7 @@ impl Drop for Hub {
 
 #[test]
 fn a_hub_starts_the_image_for_a_user_who_logs_in() {
-    if !usable("docker", &["version"]) || !usable("configurable-http-proxy", &["--version"]) {
+    if !usable("docker", &["version"]) || !usable("env", &[NODE_PATH, "configurable-http-proxy", "--version"]) {
         return;
     }
     let Some(home) = judges::installed("jupyterhub", &["jupyterhub"]) else { return };

@@ -26,7 +26,19 @@ pub fn all_passed(platform: &Value, runtime: &str) {
             _ => panic!("{check:#}"),
         }
     }
-    for name in ["identity.conda", "contract.path", "hub.singleuser", "python.imports", "jupyter.server"] {
+    for name in [
+        "identity.conda",
+        "identity.hashes",
+        "contract.path",
+        "hub.singleuser",
+        "hub.arbitrary-user",
+        "hub.read-only",
+        "dask.scheduler-worker",
+        "python.imports",
+        "jupyter.server",
+        "jupyter.kernels",
+        "tests.notebooks",
+    ] {
         assert!(passed.contains(&name), "`{name}` did not pass: {passed:?}");
     }
     let server = checks.iter().find(|check| check["name"] == "jupyter.server").unwrap();
@@ -82,6 +94,22 @@ fn an_ordinary_user_verifies() {
     packages_are_the_locks(&project);
 }
 
+/// The page of the real JupyterLab, seen by the real Chromium.
+#[test]
+fn a_browser_opens_jupyterlab_and_a_picture_is_kept() {
+    if !usable("chromedriver", &["--version"]) || !usable("chromium", &["--version"]) {
+        return;
+    }
+    let Some((project, _)) = Project::built() else { return };
+    let ran = project.ok(&["verify", IMAGE, "--platform", &host(), "--only", "page", "--json"]);
+    let report = json(&ran);
+    let checks = report["images"][0]["platforms"][0]["checks"].as_array().unwrap();
+    let page = checks.iter().find(|check| check["name"] == "page.notebook").unwrap();
+    assert_eq!(page["status"], "passed", "{page:#}");
+    let picture = fs_err::read(page["facts"]["picture"].as_str().unwrap()).unwrap();
+    assert!(picture.starts_with(b"\x89PNG\r\n") && picture.len() > 20_000, "{} bytes", picture.len());
+}
+
 #[test]
 fn docker_verifies() {
     if !usable("docker", &["version"]) {
@@ -131,7 +159,7 @@ fn a_platform_that_cannot_run_is_not_run() {
     let report = json(&ran);
     let platform = &report["images"][0]["platforms"][0];
     assert_eq!((&platform["platform"], &platform["runtime"]), (&"linux/ppc64le".into(), &Value::Null));
-    let groups = ["entrypoint.", "hub.", "dask.", "python.", "jupyter."];
+    let groups = ["entrypoint.", "hub.", "dask.", "python.", "jupyter.", "tests."];
     let checks = platform["checks"].as_array().unwrap().iter();
     let running: Vec<_> =
         checks.filter(|check| groups.iter().any(|group| check["name"].as_str().unwrap().starts_with(group))).collect();

@@ -53,3 +53,30 @@ async fn install(into: &Path) -> Result<Result<(), String>, Error> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wheel_is_pinned_by_its_hash() {
+        let pins: Vec<&str> = PINS.lines().filter(|line| !line.starts_with('#')).collect();
+        for pin in &pins {
+            let hash = pin.split_once(" --hash=sha256:").map(|(_, hash)| hash);
+            assert!(pin.contains("==") && hash.is_some_and(|hash| hash.len() == 64), "{pin}");
+        }
+        for name in ["pytest==", "pluggy==", "iniconfig==", "packaging==", "pygments=="] {
+            assert!(pins.iter().any(|pin| pin.starts_with(name)), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_there_is_not_fetched_again() {
+        let tools = tempfile::tempdir().unwrap();
+        let home = tools.path().join(format!("pytest-{}", &Digest::of(PINS.as_bytes()).hex()[..12]));
+        fs_err::create_dir(&home).unwrap();
+        fs_err::write(home.join("marker"), "").unwrap();
+        assert_eq!(pytest(tools.path()).await.unwrap(), Ok(home.clone()));
+        assert!(home.join("marker").exists());
+    }
+}
