@@ -83,6 +83,14 @@ canonical() {
     [ "$mirror" = https:/ ] || find "$1/conda-meta" -type f -exec sed -i "s#$mirror/#https://#g" {} +
 }
 
+# compile PREFIX: byte code of whatever came without, as importing costs seconds without it. A file that is no Python, such
+# as a template, stays as it is, and what compiles says so.
+compile() {
+    [ ! -x "$1/bin/python" ] ||
+        "$1/bin/python" -m compileall -q -j 0 --invalidation-mode unchecked-hash "$1"/lib/python3* ||
+        echo 'some files are not compiled'
+}
+
 # strip PREFIX: removes what nobody needs in a notebook. The last pattern that fits a file decides.
 strip() {
     local all taken
@@ -169,6 +177,7 @@ root() {
     [ -f "$files/environment/conda-$subdir.lock" ] || fail "there is no conda-$subdir.lock"
     create "$root_prefix" "$files/environment/conda-$subdir.lock"
     strip "$root_prefix"
+    compile "$root_prefix"
     rm -rf "$bootstrap"
 }
 
@@ -219,6 +228,7 @@ environment() {
         conda "$prefix" ${DEFAULT_PACKAGES:?}
     fi
     strip "$prefix"
+    compile "$prefix"
 }
 
 finish() {

@@ -8,6 +8,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod dockerfiles;
 mod hub;
 mod judges;
 mod made;

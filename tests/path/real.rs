@@ -25,6 +25,11 @@ impl Project {
     /// The project as a user clones it, neither locked nor built, with the cache that all of these tests share with
     /// the demo. `None`, said to be skipped, where there is no real channel.
     pub fn new() -> Option<Self> {
+        Self::of("tests/real/project")
+    }
+
+    /// The same of another project of this repository.
+    pub fn of(source: &str) -> Option<Self> {
         let Some(real) = std::env::var_os("ESKER_REAL").map(PathBuf::from) else {
             skipped("`ESKER_REAL` does not name a folder with a real channel (`make real` makes one)");
             return None;
@@ -33,7 +38,7 @@ impl Project {
         let folder = tempfile::tempdir().unwrap();
         // Such folders are their owner's alone, and an ordinary user shall verify what root built.
         fs_err::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real/project");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
         run("cp", &["-r", text(&source), text(&folder.path().join("project"))]);
         Some(Self { folder, cache: real.join("cache"), real })
     }
@@ -50,6 +55,11 @@ impl Project {
         project.ok(&["lock"]);
         let digest = project.build(&[]);
         Some((project, digest))
+    }
+
+    /// `name` in the folder with the real channel and base.
+    pub fn real(&self, name: &str) -> PathBuf {
+        self.real.join(name)
     }
 
     /// `name` in the temporary folder, where the project's folder is `project`.

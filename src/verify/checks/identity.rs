@@ -22,14 +22,16 @@ pub fn root(subject: &Subject<'_>) -> Outcome {
     }
 }
 
-/// A record lists what was installed: a file less, and conda or pip would remove or repair what is not there.
+/// A record lists what was installed: a file less, and conda or pip would remove or repair what is not there. What the
+/// project strips is in records all the same where another installer wrote them.
 pub fn files(subject: &Subject<'_>) -> Outcome {
     let root = (!subject.is_root()).then_some((ROOT_PREFIX, &subject.installed_root));
     let prefixes = [(subject.prefix, &subject.installed)].into_iter().chain(root);
     let missing = prefixes.flat_map(|(prefix, installed)| {
         let conda = installed.packages.values().flat_map(|package| &package.files);
         let files = conda.chain(installed.wheels.iter().flat_map(|wheel| &wheel.files));
-        files.map(move |file| format!("{prefix}/{file}")).filter(|path| !subject.tree.nodes.contains_key(path))
+        let kept = files.filter(|file| !subject.spec.strip.takes(file));
+        kept.map(move |file| format!("{prefix}/{file}")).filter(|path| !subject.tree.nodes.contains_key(path))
     });
     Outcome::of_faults("files that records list are not there", some(missing, |path| format!("/{path}")))
 }

@@ -1,0 +1,139 @@
+//! Rendered Dockerfiles with real packages: images that the Docker engine builds are what the native engine builds, and
+//! folders as Binder has them build on `base-image`.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::common::{Ran, Server, skipped};
+use crate::real::{Project, host, json, run, text, usable};
+use esker::oci::Platform;
+use esker::verify::runtime::embedded::can_run;
+
+/// The project, locked, with its base where it looks for it; `None`, said to be skipped, without channel or engine.
+fn project() -> Option<Project> {
+    let project = Project::of("tests/real/docker")?;
+    usable("docker", &["version"]).then_some(())?;
+    symlink(project.real("base/oci"), project.path("project/base")).unwrap();
+    project.ok(&["lock"]);
+    Some(project)
+}
+
+/// Builds `image` with `engine`, and verifies it; returns the platform's report and what is said to be installed.
+fn proven(project: &Project, image: &str, engine: &str, platform: &str, only: &[&str]) -> (Value, String) {
+    project.ok(&["build", image, "--engine", engine, "--platform", platform, "--no-sbom"]);
+    let packages = project.path("project").join(image).join("packages.txt");
+    drop(fs_err::remove_file(&packages));
+    let mut arguments = vec!["verify", image, "--json"];
+    only.iter().for_each(|check| arguments.extend(["--only", check]));
+    let report = json(&project.ok(&arguments))["images"][0]["platforms"][0].clone();
+    (report, fs_err::read_to_string(packages).unwrap_or_default())
+}
+
+/// The checks that ended like this.
+fn names<'a>(report: &'a Value, status: &str) -> BTreeSet<&'a str> {
+    let checks = report["checks"].as_array().unwrap().iter().filter(|check| check["status"] == status);
+    checks.map(|check| check["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn both_engines_give_what_is_locked() {
+    let Some(project) = project() else { return };
+    let (docker, installed) = proven(&project, "pangeo-notebook", "docker", &host(), &[]);
+    let (native, same) = proven(&project, "pangeo-notebook", "native", &host(), &[]);
+    assert_eq!(installed, same);
+    assert!(installed.lines().any(|line| line.starts_with("xarray==")), "{installed}");
+    for status in ["passed", "failed", "not-run"] {
+        assert_eq!(names(&docker, status), names(&native, status), "{docker:#}");
+    }
+    assert!(names(&docker, "failed").is_empty() && names(&docker, "passed").contains("hub.singleuser"), "{docker:#}");
+}
+
+#[test]
+fn an_image_of_another_architecture_is_built_and_proven() {
+    let Some(project) = project() else { return };
+    let other = Platform::ALL.into_iter().find(|platform| *platform != Platform::host().unwrap()).unwrap();
+    if let Err(why) = can_run(other) {
+        return skipped(&why);
+    }
+    let checks = ["contract", "identity", "hub.singleuser", "python.version", "python.imports"];
+    let (report, _) = proven(&project, "base-notebook", "docker", &other.to_string(), &checks);
+    assert!(names(&report, "passed").is_superset(&BTreeSet::from(["identity.conda", "python.imports"])), "{report:#}");
+}
+
+/// A folder beside the project's with the files of `tests/real/binder/NAME`, whose packages come from `server`.
+fn repository(project: &Project, name: &str, server: &Server) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real/binder").join(name);
+    let folder = project.path(name);
+    run("cp", &["-r", text(&source), text(&folder)]);
+    let files = ["environment.yml", "binder/environment.yml"].map(|file| folder.join(file));
+    for file in files.iter().filter(|file| file.is_file()) {
+        let channel = server.url().to_string();
+        let written = fs_err::read_to_string(file).unwrap();
+        fs_err::write(file, written.replace("https://channel.example.org/real", channel.trim_end_matches('/'))).unwrap();
+    }
+    folder
+}
+
+/// Builds `folder` on the image `base` as `docker build` does.
+fn built_on(base: &str, folder: &Path, tag: &str) -> Ran {
+    let mut docker = Command::new("docker");
+    docker.args(["build", "--network", "host", "--tag", tag, "--build-arg"]).arg(format!("BASE_IMAGE={base}"));
+    Ran::new(docker.arg(folder).output().unwrap())
+}
+
+/// Removes an image from the engine when it is dropped.
+struct Tag(String);
+
+impl Drop for Tag {
+    fn drop(&mut self) {
+        drop(Command::new("docker").args(["image", "rm", "--force", &self.0]).output());
+    }
+}
+
+#[test]
+fn folders_build_on_the_base_image_or_fail() {
+    let Some(project) = project() else { return };
+    let tag = |name: &str| Tag(format!("esker-test-{name}:{}", std::process::id()));
+    let (by_docker, by_itself, child) = (tag("docker"), tag("native"), tag("child"));
+    for (engine, Tag(name)) in [("docker", &by_docker), ("native", &by_itself)] {
+        let output = format!("docker:{name}");
+        project.ok(&["build", "base-image", "--engine", engine, "--platform", &host(), "--output", &output]);
+    }
+    let server = Server::start(project.real("channel"));
+
+    let folder = repository(&project, "in-binder", &server);
+    let ran = built_on(&by_docker.0, &folder, &child.0);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+    let said = run("docker", &["run", "--rm", &child.0, "bash", "-c", "cat built.txt; echo $WISHED; pwd; which python"]);
+    assert!(said.contains("postBuild"), "{said}");
+    assert!(said.ends_with("yes\n/home/jovyan\n/srv/conda/envs/notebook/bin/python\n"), "{said}");
+
+    // The image that was built without Docker has the same steps. What follows on another line shows that a step's
+    // failure is the build's.
+    let folder = repository(&project, "plain", &server);
+    fs_err::write(folder.join("apt.txt"), "# none\n\n").unwrap();
+    let ran = built_on(&by_itself.0, &folder, &child.0);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+    let said = run("docker", &["run", "--rm", &child.0, "bash", "-c", "cat built.txt; echo $GREETED; id -u"]);
+    assert!(said.contains("postBuild") && said.ends_with("yes\n1000\n"), "{said}");
+    for (file, content, expected) in [
+        ("postBuild", "#!/bin/bash\nexit 7\n", "returned a non-zero code: 7"),
+        ("requirements.txt", "./nowhere\n", "nowhere"),
+        ("environment.yml", "channels: []\ndependencies: [no-such-package]\n", "no-such-package"),
+        ("apt.txt", "no-such-debian-package\n", "returned a non-zero code"),
+    ] {
+        fs_err::write(folder.join(file), content).unwrap();
+        let ran = built_on(&by_docker.0, &folder, &child.0);
+        let output = ran.stdout + &ran.stderr;
+        assert!(ran.code != Some(0) && output.contains(expected), "{file}: {output}");
+    }
+    fs_err::write(folder.join("apt.txt"), "").unwrap();
+    fs_err::write(folder.join("conda-linux-ppc64le.lock"), "@EXPLICIT\n").unwrap();
+    let ran = built_on(&by_docker.0, &folder, &child.0);
+    let output = ran.stdout + &ran.stderr;
+    assert!(ran.code != Some(0) && output.contains("only conda-linux-ppc64le.lock"), "{output}");
+}
