@@ -6,6 +6,7 @@
 
 mod bases;
 mod debian;
+mod docker;
 mod layers;
 mod locking;
 mod published;
@@ -40,6 +41,7 @@ use crate::verify::{self, Equipment, Report, RuntimeKind, Selection, Verificatio
 use crate::{channel, registry, render};
 
 pub use debian::AptStale;
+pub use docker::DockerChoice;
 pub use locking::{LockChoice, Locked};
 pub use rendering::{Purpose, is_written};
 
@@ -79,6 +81,8 @@ pub enum Error {
     Render(#[from] render::Error),
     #[error(transparent)]
     Native(#[from] native::Error),
+    #[error(transparent)]
+    Docker(#[from] crate::build::docker::Error),
     #[error(transparent)]
     Verify(#[from] verify::Error),
     #[error(transparent)]
@@ -214,6 +218,8 @@ pub struct BuildChoice<'a> {
     pub cache_from: &'a CacheFrom,
     /// Whether layers that those have may stay out of the layout.
     pub remote: bool,
+    /// Who builds, if not esker itself.
+    pub docker: Option<DockerChoice>,
     /// Where the layout goes.
     pub layout: &'a Path,
 }
@@ -231,6 +237,10 @@ pub struct VerifyChoice<'a> {
     pub timeout: Duration,
     /// Which checks run.
     pub selection: &'a Selection,
+    /// Whether the image stays unpacked for the next run.
+    pub keep_unpacked: bool,
+    /// Whether outputs of containers are kept of checks that passed, too.
+    pub keep_all_logs: bool,
     /// Whether this machine's GPUs are used.
     pub gpus: bool,
 }
@@ -302,6 +312,13 @@ impl<'a> Session<'a> {
     /// # Errors
     /// When a lock is stale, or a package or the base cannot be had or used.
     pub async fn build(&self, image: &ImageSpec, choice: &BuildChoice<'_>) -> Result<Built, Error> {
+        match &choice.docker {
+            Some(docker) => self.build_with_docker(image, choice, docker).await,
+            None => self.build_natively(image, choice).await,
+        }
+    }
+
+    async fn build_natively(&self, image: &ImageSpec, choice: &BuildChoice<'_>) -> Result<Built, Error> {
         let packages = image.apt_packages()?;
         if !packages.is_empty() && image.apt == project::AptPolicy::Refuse {
             return Err(Error::Apt { image: image.name.clone(), packages });
@@ -412,11 +429,16 @@ impl<'a> Session<'a> {
             platforms: choice.platforms,
             runtime: choice.runtime,
             work_dir: &self.project.state_dir().join("run"),
+            keep_unpacked: choice.keep_unpacked,
+            log_dir: &self.project.state_dir().join("verify").join(&image.name),
+            keep_all_logs: choice.keep_all_logs,
             timeout: choice.timeout,
             jobs: self.settings.jobs,
             selection: choice.selection,
             equipment: &equipment,
             runner: None,
+            docker: &self.settings.docker,
+            podman: &self.settings.podman,
         };
         let verification = verify::verify(&request, self.progress).await?;
         if verification.verified.is_some() && choice.selection.skip.is_empty() {
@@ -443,12 +465,15 @@ impl<'a> Session<'a> {
         let packages = image.packages_path();
         let packages = fs_err::read(&packages)
             .map_err(|source| verify::Error::from(oci::Error::Read { path: packages, source }))?;
+        // Logs make way for those of the next run.
+        let mut report = report.clone();
+        report.platforms.iter_mut().flat_map(|platform| &mut platform.checks).for_each(|check| check.log = None);
         let stamp = Stamp {
             esker: env!("CARGO_PKG_VERSION").to_owned(),
             runtime,
             packages: Digest::of(&packages),
             tests: verify::tests_digest(&self.tests_dir(), &image.name)?,
-            report: report.clone(),
+            report,
         };
         let path = self.stamp_path(image);
         let folder = path.parent().expect("a file in the state folder");

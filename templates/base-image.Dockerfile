@@ -103,13 +103,13 @@ ONBUILD ARG REPO_DIR
 {% for name in build_args %}
 ONBUILD ARG {{ name }}
 {% endfor %}
-ONBUILD COPY --chown={{ owner }} Dockerfil[e] binder/Dockerfil[e] .binder/Dockerfil[e] binde[r] /srv/onbuild/files/binder/
-ONBUILD COPY --chown={{ owner }} Dockerfil[e] binder/Dockerfil[e] .binder/Dockerfil[e] .binde[r] /srv/onbuild/files/.binder/
-ONBUILD COPY --chown={{ owner }} Dockerfil[e] binder/Dockerfil[e] .binder/Dockerfil[e] \
+ONBUILD COPY --chown={{ owner }} Dockerfil[e] binde[r]/Dockerfil[e] .binde[r]/Dockerfil[e] binde[r] /srv/onbuild/files/binder/
+ONBUILD COPY --chown={{ owner }} Dockerfil[e] binde[r]/Dockerfil[e] .binde[r]/Dockerfil[e] .binde[r] /srv/onbuild/files/.binder/
+ONBUILD COPY --chown={{ owner }} Dockerfil[e] binde[r]/Dockerfil[e] .binde[r]/Dockerfil[e] \
     apt.tx[t] apt-lock.ym[l] preBuil[d] jupyter_notebook_config.p[y] /srv/onbuild/files/system/
 ONBUILD RUN /srv/onbuild/onbuild system
 ONBUILD USER {{ user }}
-ONBUILD COPY --chown={{ owner }} Dockerfil[e] binder/Dockerfil[e] .binder/Dockerfil[e] \
+ONBUILD COPY --chown={{ owner }} Dockerfil[e] binde[r]/Dockerfil[e] .binde[r]/Dockerfil[e] \
     conda-linux-*.loc[k] conda-lock.ym[l] environment.ym[l] environment.yam[l] requirements.tx[t] \
     /srv/onbuild/files/environment/
 ONBUILD RUN /srv/onbuild/onbuild environment

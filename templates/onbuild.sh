@@ -69,14 +69,18 @@ create() {
     lock=$(mktemp --suffix=.lock)
     sed "s#^https:/#$mirror#" "$2" > "$lock"
     conda "$1" --file "$lock"
-    # The records tell where a package is from, not through which mirror it came.
-    [ "$mirror" = https:/ ] || find "$1/conda-meta" -type f -exec sed -i "s#$mirror/#https://#g" {} +
+    canonical "$1"
     pip=$(mktemp --suffix=.txt)
     sed -n 's/^# pip //p' "$2" > "$pip"
     if [ -s "$pip" ]; then
         "$1/bin/python" -m pip install --no-deps --no-cache-dir --require-hashes --requirement "$pip"
     fi
     rm "$lock" "$pip"
+}
+
+# canonical PREFIX: records tell where a package is from, not through which mirror it came.
+canonical() {
+    [ "$mirror" = https:/ ] || find "$1/conda-meta" -type f -exec sed -i "s#$mirror/#https://#g" {} +
 }
 
 # strip PREFIX: removes what nobody needs in a notebook. The last pattern that fits a file decides.
@@ -198,7 +202,10 @@ environment() {
         create "$prefix" "$lock"
     elif [ -f "$folder/conda-lock.yml" ]; then
         grep -qE "^ *platform: *$(subdir) *$" "$folder/conda-lock.yml" || fail "conda-lock.yml is not for $(subdir)"
-        conda "$prefix" --file "$folder/conda-lock.yml"
+        sed "s#^\( *url: \)https:/#\1$mirror#" "$folder/conda-lock.yml" > /tmp/conda-lock.yml
+        conda "$prefix" --file /tmp/conda-lock.yml
+        rm /tmp/conda-lock.yml
+        canonical "$prefix"
     elif [ -n "${locks[*]}" ]; then
         # An environment.yml beside locks of other platforms is what they were made of: solving it would be another image.
         fail "there is no conda-$(subdir).lock, only ${locks[*]##*/}"

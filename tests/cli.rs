@@ -25,6 +25,8 @@ mod render;
 mod secrets;
 #[path = "cli/unsolvable.rs"]
 mod unsolvable;
+#[path = "cli/verifying.rs"]
+mod verifying;
 #[path = "cli/wheels.rs"]
 mod wheels;
 

@@ -80,6 +80,7 @@ impl World {
             base: None,
             env: IndexMap::new(),
             labels: IndexMap::new(),
+            info: indexmap::IndexMap::new(),
             apt: AptPolicy::Skip,
             debian: DebianSettings::default(),
             skip_link_scripts: vec![],

@@ -85,6 +85,7 @@ fn image(folder: &Path, subdirs: &[Subdir]) -> ImageSpec {
         base: None,
         env: indexmap::IndexMap::new(),
         labels: indexmap::IndexMap::new(),
+        info: indexmap::IndexMap::new(),
         apt: AptPolicy::Skip,
         debian: DebianSettings::default(),
         skip_link_scripts: vec![],

@@ -85,6 +85,8 @@ fn spec(case: &Path) -> Result<LockSpec, Box<dyn Error>> {
         base: None,
         env: indexmap::IndexMap::new(),
         labels: indexmap::IndexMap::new(),
+        info: indexmap::IndexMap::new(),
+        docker: Default::default(),
         apt: AptPolicy::Skip,
         debian: DebianSettings::default(),
         skip_link_scripts: vec![],

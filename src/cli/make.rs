@@ -53,6 +53,7 @@ pub async fn run(args: &MakeArgs, session: &Session<'_>, ui: &Ui) -> Result<Exit
     }
     args.build.destinations()?;
     args.build.onto()?;
+    args.build.docker(session)?;
     super::push::sources(&args.build.cache_from)?;
     args.verify.selection()?;
     lock::warn_of_lints(&images, ui);
@@ -112,7 +113,11 @@ async fn prove(
     let already = known.is_some();
     let report = match known {
         Some(report) => report,
-        None => verify::verify(image, &built.built.layout, &[], options, session, ui).await?,
+        None => {
+            let selection = options.selection()?;
+            let choice = options.choice(&built.built.layout, &selection);
+            verify::relative(verify::verify(image, &choice, session, ui).await?, session)
+        }
     };
     Ok(Verified { already, packages_txt, report, seconds: seconds(start) })
 }

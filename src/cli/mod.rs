@@ -109,6 +109,7 @@ async fn dispatch(command: Command, settings: &Settings, ui: &Ui) -> Result<Exit
         Command::Inspect(args) => return inspect::run(args, settings, ui).await,
         Command::Rebuild(args) => return rebuild::run(args, settings, ui).await,
         Command::Sbom(args) => return sbom::run(args, settings, ui).await,
+        Command::Verify(args) if args.list => return verify::list(&args.verify, ui),
         _ => {}
     }
     let project = Project::open(&settings.directory)?;

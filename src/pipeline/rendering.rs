@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{Error, Session};
 use crate::build::base::{self, BaseRequest};
 use crate::build::pins::Pins;
+use crate::docker::Builder;
 use crate::lock::Lock;
 use crate::oci::{Compression, layout};
 use crate::project::{BaseReference, ImageSpec};
@@ -17,8 +18,8 @@ pub enum Purpose {
     Write,
     /// To be compared: nothing is looked up or written.
     Check,
-    /// For the classic builder of an engine, at once.
-    ClassicBuilder,
+    /// To be built at once: whoever builds says what the base is.
+    Build(Builder),
 }
 
 impl Session<'_> {
@@ -33,10 +34,14 @@ impl Session<'_> {
         if image.name != root.name {
             self.current_lock(image)?;
         }
-        let base = if image.name == root.name { self.digest_pinned(root, purpose).await? } else { None };
+        let is_built = matches!(purpose, Purpose::Build(_));
+        let base = match image.name == root.name && !is_built {
+            true => self.digest_pinned(root, purpose).await?,
+            false => None,
+        };
         let request = docker::Request {
             base: base.as_deref(),
-            cache_mounts: purpose != Purpose::ClassicBuilder,
+            cache_mounts: !matches!(purpose, Purpose::Build(Builder::Classic(_))),
             ..self.rendering(image, root, &lock)
         };
         Ok(docker::files(&request)?)

@@ -13,8 +13,8 @@ use rattler_conda_types::Subdir;
 use super::fields::{distinct, get};
 use super::yaml::{Document, Entry, Node, Value};
 use super::{
-    Age, AptPolicy, BaseReference, BaseSource, ChangeKind, Denied, DockerSettings, Error, Help, Mirror, Place,
-    RelockPolicy, Snapshot, Strip,
+    Age, AptPolicy, BaseReference, BaseSource, ChangeKind, Denied, DockerSettings, EngineKind, Error, Help, Mirror,
+    Place, RelockPolicy, Snapshot, Strip,
 };
 use crate::cache::{ParseSizeError, Size};
 use crate::oci::{Platform, reference};
@@ -25,8 +25,10 @@ pub(super) const FILE: &str = "esker.yml";
 /// Layers an image may have: Docker refuses more than 125, the base's counted; below 3 there is nothing to share.
 const LAYERS: std::ops::RangeInclusive<usize> = 3..=110;
 
-const PROJECT_KEYS: [&str; 26] = [
+const PROJECT_KEYS: [&str; 29] = [
     "registry",
+    "engine",
+    "buildkitd",
     "cache-limit",
     "base",
     "platforms",
@@ -36,6 +38,7 @@ const PROJECT_KEYS: [&str; 26] = [
     "layers",
     "env",
     "labels",
+    "info",
     "apt",
     "apt-snapshot",
     "skip-maintainer-scripts",
@@ -53,7 +56,7 @@ const PROJECT_KEYS: [&str; 26] = [
     "allow",
     "images",
 ];
-const IMAGE_KEYS: [&str; 21] = [
+const IMAGE_KEYS: [&str; 22] = [
     "parent",
     "base",
     "platforms",
@@ -62,6 +65,7 @@ const IMAGE_KEYS: [&str; 21] = [
     "layers",
     "env",
     "labels",
+    "info",
     "apt",
     "apt-snapshot",
     "skip-maintainer-scripts",
@@ -81,6 +85,8 @@ const IMAGE_KEYS: [&str; 21] = [
 #[derive(Debug, Default)]
 pub(super) struct Config {
     pub(super) registry: Option<String>,
+    pub(super) engine: EngineKind,
+    pub(super) buildkitd: Option<String>,
     pub(super) cache_limit: Option<Size>,
     pub(super) root: Root,
     /// What images have that do not say otherwise.
@@ -119,6 +125,7 @@ pub(super) struct Settings {
     pub(super) layers: Option<usize>,
     pub(super) env: IndexMap<String, String>,
     pub(super) labels: IndexMap<String, String>,
+    pub(super) info: IndexMap<String, String>,
     pub(super) apt: Option<AptPolicy>,
     pub(super) apt_snapshot: Option<Snapshot>,
     pub(super) skip_maintainer_scripts: Vec<String>,
@@ -152,6 +159,8 @@ impl Config {
         let fields = root.fields(FILE, &PROJECT_KEYS)?;
         Ok(Self {
             registry: get(fields, "registry").map(registry).transpose()?,
+            engine: get(fields, "engine").map(engine).transpose()?.unwrap_or_default(),
+            buildkitd: get(fields, "buildkitd").map(|node| node.text("buildkitd").map(str::to_owned)).transpose()?,
             cache_limit: get(fields, "cache-limit").map(cache_limit).transpose()?,
             root: get(fields, "root").map(root_image).transpose()?.unwrap_or_default(),
             defaults: Settings::read(fields)?,
@@ -176,6 +185,7 @@ impl Settings {
             layers: get(fields, "layers").map(layers).transpose()?,
             env: get(fields, "env").map(|node| variables(node, "env")).transpose()?.unwrap_or_default(),
             labels: get(fields, "labels").map(labels).transpose()?.unwrap_or_default(),
+            info: get(fields, "info").map(info).transpose()?.unwrap_or_default(),
             apt: get(fields, "apt").map(apt).transpose()?,
             apt_snapshot: get(fields, "apt-snapshot").map(|node| parsed(node, "apt-snapshot")).transpose()?,
             skip_maintainer_scripts: packages("skip-maintainer-scripts")?,
@@ -233,6 +243,14 @@ fn registry(node: &Node) -> Result<String, Error> {
         return Err(node.bad_value("registry", problem));
     }
     Ok(text.to_owned())
+}
+
+fn engine(node: &Node) -> Result<EngineKind, Error> {
+    match node.text("engine")? {
+        "native" => Ok(EngineKind::Native),
+        "docker" => Ok(EngineKind::Docker),
+        _ => Err(node.bad_value("engine", "write `native` or `docker`")),
+    }
 }
 
 fn cache_limit(node: &Node) -> Result<Size, Error> {
@@ -338,6 +356,11 @@ fn labels(node: &Node) -> Result<IndexMap<String, String>, Error> {
     map(node, "labels", is_name, "names of labels have no spaces and no `=`")
 }
 
+fn info(node: &Node) -> Result<IndexMap<String, String>, Error> {
+    let is_name = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    map(node, "info", is_name, "names in `info` have only letters, digits, `-`, `_` and `.`")
+}
+
 fn map(
     node: &Node,
     key: &str,
@@ -395,7 +418,7 @@ mod tests {
         let config = parse(
             "registry: quay.io/example\ncache-limit: 20GB\nbase: {linux/amd64: 'oci:base', linux/arm64: 'rootfs:arm.tar'}\n\
              platforms: [linux/arm64, linux/amd64]\nlock-subdirs: [linux-64, linux-aarch64, osx-64]\nroot: none\n\
-             mirrors:\n  https://conda.anaconda.org/: http://localhost:8080/\nlayers: 40\nenv: {A: 1}\nlabels: {a.b/c: x}\n\
+             mirrors:\n  https://conda.anaconda.org/: http://localhost:8080/\nlayers: 40\nenv: {A: 1}\nlabels: {a.b/c: x}\ninfo: {kernel: uname -a}\n\
              apt: skip\napt-snapshot: 2026-11-01\nskip-maintainer-scripts: [man-db]\nskip-link-scripts: [graphviz]\n\
              strip: ['*.h']\nrelock: requested\nrefresh: [openssl]\n\
              prefer-parent: false\nsbom: false\ncache-from: ['quay.io/a/b:1']\nmin-age: 7 days\nmin-age-exempt: [certifi]\ndeny: [downgrade, removal]\nallow: [gcsfs]\nimages:\n  a:\n  b: {}\n  c: {parent: a, platforms: [linux/amd64]}\n",
@@ -407,6 +430,7 @@ mod tests {
         assert_eq!(config.defaults.mirrors[0].to_string(), "https://conda.anaconda.org/=http://localhost:8080/");
         assert_eq!(config.defaults.layers, Some(40));
         assert_eq!(config.defaults.env["A"], "1");
+        assert_eq!(config.defaults.info["kernel"], "uname -a");
         assert_eq!(config.defaults.apt, Some(AptPolicy::Skip));
         assert_eq!(config.defaults.strip.as_ref().unwrap().texts(), ["*.h"]);
         assert_eq!(
@@ -427,7 +451,7 @@ mod tests {
         assert_eq!(config.denied.allow, ["gcsfs"]);
         assert_eq!(config.images.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
         let parent = config.images["c"].parent.as_ref().unwrap();
-        assert_eq!((parent.value.as_str(), parent.place.to_string().as_str()), ("a", "f:29:15"));
+        assert_eq!((parent.value.as_str(), parent.place.to_string().as_str()), ("a", "f:30:15"));
         let Some(BaseSource::PerPlatform(bases)) = config.defaults.base else { panic!("a map") };
         assert_eq!(bases[&Platform::LinuxArm64].to_string(), "rootfs:arm.tar");
     }
@@ -507,6 +531,10 @@ mod tests {
             ("prefer-parent: 1", "f:1:16: `prefer-parent` must be `true` or `false`, not a number"),
             ("apt: always", "f:1:6: `always` cannot be `apt`: write `install`, `refuse` or `skip`"),
             ("env: {1A: x}", "f:1:7: `1A` cannot be `env`: names of variables have only letters, digits and `_`"),
+            (
+                "info: {a b: x}",
+                "f:1:8: `a b` cannot be `info`: names in `info` have only letters, digits, `-`, `_` and `.`",
+            ),
             ("env: {A: yes}", "f:1:10: `A` must be text (put it in quotes if it is meant as such), not a boolean"),
             ("labels: {a b: x}", "f:1:10: `a b` cannot be `labels`: names of labels have no spaces and no `=`"),
             (

@@ -107,6 +107,8 @@ impl<'a> Resolver<'a> {
         Ok(Project {
             root: self.root.to_owned(),
             registry: self.config.registry.clone(),
+            engine: self.config.engine,
+            buildkitd: self.config.buildkitd.clone(),
             cache_limit: self.config.cache_limit,
             images,
             root_image,
@@ -209,6 +211,7 @@ impl<'a> Resolver<'a> {
             base: Some(own.base.clone().or_else(|| defaults.base.clone()).unwrap_or_else(default_base)),
             env: overlaid(&defaults.env, &own.env),
             labels: overlaid(&defaults.labels, &own.labels),
+            info: overlaid(&defaults.info, &own.info),
             apt: own.apt.or(defaults.apt).unwrap_or_default(),
             debian: DebianSettings {
                 snapshot: own.apt_snapshot.clone().or_else(|| defaults.apt_snapshot.clone()),

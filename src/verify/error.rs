@@ -29,6 +29,14 @@ pub enum Error {
         /// The most similar name, if one is similar.
         similar: Option<String>,
     },
+    /// A template of a report is wrong.
+    #[error("template `{name}` cannot be rendered")]
+    Template {
+        /// The template.
+        name: &'static str,
+        /// The reason.
+        source: Box<minijinja::Error>,
+    },
     /// The project's own tests of the image cannot be read.
     #[error("cannot read `{path}`")]
     Tests {
@@ -37,8 +45,8 @@ pub enum Error {
         /// The reason.
         source: io::Error,
     },
-    /// `packages.txt` cannot be written.
-    #[error("cannot write `{path}`")]
+    /// `packages.txt`, a log or a report cannot be written.
+    #[error("cannot write `{}`", path.display())]
     Write {
         /// The file.
         path: PathBuf,

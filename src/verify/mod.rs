@@ -3,15 +3,19 @@
 //! ```text
 //! layout + lock ─► Subject (one a platform, from the layers) ─┬► layer checks ─────────────┬► Report ─► Verified
 //!                                                             └► a runtime ─► running checks ┘       └► packages.txt
+//!                                                                              └► logs
 //! ```
 //!
 //! Layer checks run for every platform; running checks where the machine can run the platform, and are *not run*
 //! elsewhere, which never counts as passed. [`checks`] holds the table of checks, [`runtime`] what runs containers.
 
+mod bench;
 pub mod checks;
+pub mod documents;
 mod equipment;
 mod error;
 mod installed;
+mod logs;
 mod packages;
 mod platform;
 mod report;
@@ -24,20 +28,25 @@ mod verified;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+use tokio::runtime::{Handle, RuntimeFlavor};
+
 pub use checks::tests_digest;
 pub use equipment::Equipment;
 pub use error::Error;
 pub use installed::{Installed, Prefix};
+pub use logs::folder_name;
 pub use packages::packages_txt;
-pub use report::{CheckReport, Outcome, PlatformReport, Report, SCHEMA};
+pub use report::{CheckReport, Outcome, PlatformReport, Report, Reports, SCHEMA};
 pub use runtime::RuntimeKind;
 pub use selection::Selection;
 pub use subject::{Asked, Subject};
 pub use tree::{Node, Tree, Wanted};
 pub use verified::Verified;
 
+use self::platform::Examined;
 use crate::lock::Lock;
-use crate::oci::{Layout, Platform};
+use crate::oci::{Image, Layout, Platform};
 use crate::progress::Progress;
 use crate::project::ImageSpec;
 
@@ -62,6 +71,12 @@ pub struct Request<'a> {
     pub runtime: RuntimeKind,
     /// Where it is unpacked; made if missing.
     pub work_dir: &'a Path,
+    /// Whether it stays unpacked for the next run, instead of what was unpacked of it before.
+    pub keep_unpacked: bool,
+    /// Where outputs of containers are kept, a folder a platform.
+    pub log_dir: &'a Path,
+    /// Whether they are kept of checks that passed, too.
+    pub keep_all_logs: bool,
     /// How long any one program may take; see [`TIMEOUT`].
     pub timeout: Duration,
     /// How many containers run at once.
@@ -72,6 +87,10 @@ pub struct Request<'a> {
     pub equipment: &'a Equipment,
     /// The `esker` program that the embedded runner starts; this process's own if `None`.
     pub runner: Option<&'a Path>,
+    /// Where the Docker engine is.
+    pub docker: &'a crate::docker::Setting,
+    /// The program `podman`, by name or path.
+    pub podman: &'a Path,
 }
 
 /// What came of it.
@@ -98,21 +117,20 @@ pub async fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Ve
         [] => all,
         some => some.iter().map(|platform| request.layout.image(*platform)).collect::<Result<_, _>>()?,
     };
-    let mut report = Report {
-        schema: SCHEMA,
-        image: request.image.name.clone(),
-        digest: request.layout.image_index_digest()?,
-        platforms: Vec::new(),
-    };
-    let mut packages = None;
-    for image in images {
-        let (platform, text) = platform::verify(request, image, progress).await?;
-        report.platforms.push(platform);
-        // Upstream's file is that of its first platform, whichever were chosen this time.
-        if report.platforms.last().map(|platform| platform.platform) == first {
-            packages = Some(text);
-        }
+    let digest = request.layout.image_index_digest()?;
+    let mut examined = examine(request, &images, progress).await?;
+    let ran = bench::run(request, &examined, progress).await;
+    for prepared in examined.iter_mut().filter_map(|platform| platform.prepared.take()) {
+        prepared.remove().await;
     }
+    for (platform, reports) in examined.iter_mut().zip(ran?) {
+        reports.into_iter().for_each(|(index, report)| platform.reports[index] = Some(report));
+    }
+    // Upstream's file is that of its first platform, whichever were chosen this time.
+    let packages = examined.iter().find(|platform| Some(platform.subject.platform()) == first);
+    let packages = packages.map(|platform| packages_txt(&platform.subject.installed, platform.subject.platform()));
+    let platforms = examined.into_iter().map(|platform| platform.report(request.runtime)).collect();
+    let report = Report { schema: SCHEMA, image: request.image.name.clone(), digest, platforms };
     let complete = report.passed() && !report.platforms.is_empty() && request.selection.only.is_empty();
     let packages = packages.filter(|_| complete);
     let path = request.image.packages_path();
@@ -122,4 +140,32 @@ pub async fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Ve
         report,
         packages_written: (written == Some(true)).then_some(path),
     })
+}
+
+/// Reads all of `images`, side by side, and gets them ready to run.
+async fn examine<'a>(
+    request: &'a Request<'a>,
+    images: &[Image],
+    progress: &dyn Progress,
+) -> Result<Vec<Examined<'a>>, Error> {
+    let read = || images.par_iter().map(|image| Examined::read(request, image, progress)).collect();
+    let mut examined: Vec<_> = blocking::<Result<_, Error>>(read)?;
+    for index in 0..examined.len() {
+        if let Err(error) = examined[index].load(progress).await {
+            // What an engine has taken of the others goes again.
+            for prepared in examined.iter_mut().filter_map(|platform| platform.prepared.take()) {
+                prepared.remove().await;
+            }
+            return Err(error);
+        }
+    }
+    Ok(examined)
+}
+
+/// Runs long work that waits for disks, out of the way of other tasks where there are threads for that.
+fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        _ => work(),
+    }
 }

@@ -1,141 +1,129 @@
-//! The checks of one platform.
+//! One platform of an image: read from its layers, and made ready to run.
+//!
+//! All that is work for this machine's processors and disks and asks nobody: platforms are read and unpacked side by
+//! side, and a platform's layers are read while they are unpacked.
 
 use std::time::Instant;
 
-use futures::StreamExt;
-use tokio::runtime::{Handle, RuntimeFlavor};
-
-use super::checks::{ALL, Check, Finding, How, Scene};
+use super::checks::{ALL, Check, How, Shared};
 use super::report::{CheckReport, Outcome, PlatformReport};
 use super::runtime::embedded::can_run;
-use super::runtime::{self, Prepared};
+use super::runtime::{self, Preparation, Prepared, RuntimeKind};
 use super::subject::{Asked, Subject};
-use super::{Error, Request, packages_txt};
+use super::{Error, Request};
 use crate::oci::{Image, Platform};
-use crate::progress::{Progress, Task, Unit};
+use crate::progress::Progress;
 
-/// Verifies one platform; returns its report and the `packages.txt` of what is installed.
-pub async fn verify(
-    request: &Request<'_>,
-    image: Image,
-    progress: &dyn Progress,
-) -> Result<(PlatformReport, String), Error> {
-    let asked = Asked { spec: request.image, lock: request.lock, root: request.root, is_root: request.is_root };
-    let subject = blocking(|| Subject::read(asked, image, request.layout))?;
-    let here = can_run(subject.platform());
-    let wants_to_run = chosen(request, &subject).any(|check| matches!(check.how, How::Running(_)));
-    let prepared = match here {
-        Ok(()) if wants_to_run => Some(prepare(request, &subject, progress).await?),
-        _ => None,
-    };
-    let scene =
-        prepared.as_ref().map(|prepared| Scene::new(&subject, prepared.runtime(), request.timeout, request.equipment));
-    let absent = here.err().unwrap_or_default();
-    let bench = Bench { request, subject: &subject, scene, absent: &absent };
-    let checks = bench.run_all(progress).await;
-    if let Some(prepared) = prepared {
-        prepared.remove().await;
+/// One platform, with the checks made that need its layers alone.
+pub struct Examined<'a> {
+    request: &'a Request<'a>,
+    /// What is to be checked.
+    pub subject: Subject<'a>,
+    /// What checks that run programs learn for each other.
+    pub shared: Shared,
+    /// What runs it, where that is possible and asked for.
+    pub prepared: Option<Prepared>,
+    /// Why the platform cannot run here; empty if it can.
+    pub absent: String,
+    /// The reports of checks, by their place in the table.
+    pub reports: Vec<Option<CheckReport>>,
+}
+
+impl<'a> Examined<'a> {
+    /// Reads `image`, and unpacks it for the embedded runner.
+    ///
+    /// # Errors
+    /// When a layer is missing or damaged, or the image cannot be unpacked.
+    pub fn read(request: &'a Request<'a>, image: &Image, progress: &dyn Progress) -> Result<Self, Error> {
+        let platform = image.platform;
+        let here = can_run(platform);
+        let unpacks = request.runtime == RuntimeKind::Embedded && here.is_ok() && wants_to_run(request, platform);
+        let asked = Asked { spec: request.image, lock: request.lock, root: request.root, is_root: request.is_root };
+        let (examined, prepared) = rayon::join(
+            || {
+                let subject = Subject::read(asked, image.clone(), request.layout)?;
+                let reports = ALL.iter().map(|check| from_layers(request, check, &subject)).collect();
+                let absent = here.clone().err().unwrap_or_default();
+                Ok::<_, Error>(Self { request, subject, shared: Shared::default(), prepared: None, absent, reports })
+            },
+            || unpacks.then(|| preparation(request, image).embedded(progress)).transpose(),
+        );
+        let prepared = prepared.map_err(wrap(platform))?;
+        Ok(Self { prepared, ..examined? })
     }
-    let report = PlatformReport {
-        platform: subject.platform(),
-        manifest: subject.image.digest,
-        runtime: Some(request.runtime).filter(|_| absent.is_empty()),
-        packages: subject.installed.packages.len(),
-        checks: checks?,
+
+    /// Loads the image into the engine that is to run it.
+    ///
+    /// # Errors
+    /// When there is no such engine, or it does not take the image.
+    pub async fn load(&mut self, progress: &dyn Progress) -> Result<(), Error> {
+        let platform = self.subject.platform();
+        if !self.absent.is_empty() || !wants_to_run(self.request, platform) {
+            return Ok(());
+        }
+        let preparation = preparation(self.request, &self.subject.image);
+        let prepared = match self.request.runtime {
+            RuntimeKind::Embedded => return Ok(()),
+            RuntimeKind::Docker => preparation.docker(progress).await,
+            RuntimeKind::Podman => preparation.podman(progress).await,
+        };
+        self.prepared = Some(prepared.map_err(wrap(platform))?);
+        Ok(())
+    }
+
+    /// What came of it, once every check has its report. `runtime` is what ran it, if it could run.
+    pub fn report(self, runtime: RuntimeKind) -> PlatformReport {
+        PlatformReport {
+            platform: self.subject.platform(),
+            manifest: self.subject.image.digest,
+            runtime: Some(runtime).filter(|_| self.absent.is_empty()),
+            packages: self.subject.installed.packages.len(),
+            checks: self.reports.into_iter().flatten().collect(),
+        }
+    }
+}
+
+/// The report of a check that needs the layers alone.
+fn from_layers(request: &Request<'_>, check: &Check, subject: &Subject<'_>) -> Option<CheckReport> {
+    let begin = Instant::now();
+    let finding = match (obstacle(request, check, subject.platform()), &check.how) {
+        (_, How::Running(_)) => return None,
+        (Some(reason), _) => Outcome::not_run(reason).into(),
+        (None, How::Layers(find)) => find(subject).into(),
+        (None, How::Listing(find)) => find(subject),
     };
-    Ok((report, packages_txt(&subject.installed, subject.platform())))
+    Some(CheckReport::new(check.name, finding, begin.elapsed()))
 }
 
-fn chosen<'a>(request: &'a Request<'_>, subject: &'a Subject<'_>) -> impl Iterator<Item = &'static Check> + 'a {
-    ALL.iter().filter(|check| request.selection.excludes(check).is_none() && check.lacks(subject).is_none())
+/// Why `check` shall not run, or would mean nothing.
+pub fn obstacle(request: &Request<'_>, check: &Check, platform: Platform) -> Option<String> {
+    let excluded = request.selection.excludes(check).map(str::to_owned);
+    excluded.or_else(|| check.lacks(request.lock, platform).map(|package| format!("`{package}` is not in the lock")))
 }
 
-async fn prepare(request: &Request<'_>, subject: &Subject<'_>, progress: &dyn Progress) -> Result<Prepared, Error> {
-    let preparation = runtime::Preparation {
-        image: &subject.image,
+fn wants_to_run(request: &Request<'_>, platform: Platform) -> bool {
+    let mut running = ALL.iter().filter(|check| matches!(check.how, How::Running(_)));
+    running.any(|check| obstacle(request, check, platform).is_none())
+}
+
+fn preparation<'a>(request: &'a Request<'a>, image: &'a Image) -> Preparation<'a> {
+    Preparation {
+        name: &request.image.name,
+        image,
         layout: request.layout,
-        config: subject.container.clone(),
+        config: runtime::ContainerConfig::new(&image.config),
         work_dir: request.work_dir,
+        keep: request.keep_unpacked,
         runner: request.runner,
-    };
-    let prepared = match request.runtime {
-        super::RuntimeKind::Embedded => blocking(|| preparation.embedded(progress)),
-        super::RuntimeKind::Docker => preparation.docker(progress).await,
-    };
-    prepared.map_err(wrap(subject.platform()))
+        docker: request.docker,
+        podman: request.podman,
+    }
 }
 
-fn wrap(platform: Platform) -> impl Fn(runtime::Error) -> Error {
+/// The error of verify for one of running `platform`.
+pub fn wrap(platform: Platform) -> impl Fn(runtime::Error) -> Error {
     move |source| match source {
         runtime::Error::Image(source) => Error::Image(source),
         source => Error::Runtime { platform, source },
-    }
-}
-
-/// One platform, ready to be checked.
-struct Bench<'a> {
-    request: &'a Request<'a>,
-    subject: &'a Subject<'a>,
-    scene: Option<Scene<'a>>,
-    /// Why the platform cannot run here; empty if it can.
-    absent: &'a str,
-}
-
-impl Bench<'_> {
-    async fn run_all(&self, progress: &dyn Progress) -> Result<Vec<CheckReport>, Error> {
-        let label = format!("verifying {} for {}", self.request.image.name, self.subject.platform());
-        let task = Task::start(progress, &label, Some(ALL.len() as u64), Unit::Count);
-        let checks = futures::stream::iter(ALL).map(|check| async {
-            let report = self.run(check).await;
-            task.advance(1);
-            report
-        });
-        // In the order of the table, whichever ends first.
-        let reports: Vec<_> = checks.buffered(self.request.jobs.max(1)).collect().await;
-        reports.into_iter().collect::<Result<_, _>>().map_err(wrap(self.subject.platform()))
-    }
-
-    async fn run(&self, check: &Check) -> Result<CheckReport, runtime::Error> {
-        let begin = Instant::now();
-        let finding = match self.obstacle(check) {
-            Some(reason) => Outcome::not_run(reason).into(),
-            None => match self.find(check).await {
-                Err(runtime::Error::Setup { step, source }) => {
-                    Outcome::failed(format!("cannot {step}: {source}")).into()
-                }
-                other => other?,
-            },
-        };
-        let Finding { outcome, facts } = finding;
-        Ok(CheckReport { name: check.name.to_owned(), outcome, seconds: begin.elapsed().as_secs_f64(), facts })
-    }
-
-    /// Why `check` cannot or shall not run.
-    fn obstacle(&self, check: &Check) -> Option<String> {
-        if let Some(reason) = self.request.selection.excludes(check) {
-            return Some(reason.to_owned());
-        }
-        if let Some(package) = check.lacks(self.subject) {
-            return Some(format!("`{package}` is not in the lock"));
-        }
-        let absent = matches!(check.how, How::Running(_)) && !self.absent.is_empty();
-        absent.then(|| self.absent.to_owned())
-    }
-
-    async fn find(&self, check: &Check) -> Result<Finding, runtime::Error> {
-        match (&check.how, &self.scene) {
-            (How::Layers(find), _) => Ok(find(self.subject).into()),
-            (How::Listing(find), _) => Ok(find(self.subject)),
-            (How::Running(find), Some(scene)) => find(scene).await,
-            (How::Running(_), None) => Ok(Outcome::not_run("nothing runs it").into()),
-        }
-    }
-}
-
-/// Runs long work that waits for disks, out of the way of other tasks where there are threads for that.
-fn blocking<T>(work: impl FnOnce() -> T) -> T {
-    match Handle::current().runtime_flavor() {
-        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
-        _ => work(),
     }
 }

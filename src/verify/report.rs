@@ -1,9 +1,12 @@
 //! What came of the checks: one value that people and programs are shown alike.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::checks::Finding;
 use super::runtime::RuntimeKind;
 use crate::oci::{Digest, Platform};
 
@@ -72,6 +75,22 @@ pub struct CheckReport {
     /// What it learned by the way, such as a server's version.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub facts: BTreeMap<String, String>,
+    /// Where the outputs of its containers are, if they are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<PathBuf>,
+}
+
+impl CheckReport {
+    /// The report of a check that took `duration` to find this out.
+    pub fn new(name: &str, finding: Finding, duration: Duration) -> Self {
+        let Finding { outcome, facts } = finding;
+        Self { name: name.to_owned(), outcome, seconds: duration.as_secs_f64(), facts, log: None }
+    }
+
+    /// Whether it does not hold.
+    pub fn failed(&self) -> bool {
+        matches!(self.outcome, Outcome::Failed { .. })
+    }
 }
 
 /// The checks of one platform.
@@ -102,11 +121,27 @@ pub struct Report {
     pub platforms: Vec<PlatformReport>,
 }
 
+/// The reports of all images of a run: the form of `--json` and of `report.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reports {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// One report an image.
+    pub images: Vec<Report>,
+}
+
+impl Reports {
+    /// These, in the form of today.
+    pub const fn new(images: Vec<Report>) -> Self {
+        Self { schema: SCHEMA, images }
+    }
+}
+
 impl Report {
     /// The checks that failed, with their platform.
     pub fn failures(&self) -> impl Iterator<Item = (Platform, &CheckReport)> {
         let checks = self.platforms.iter().flat_map(|p| p.checks.iter().map(|check| (p.platform, check)));
-        checks.filter(|(_, check)| matches!(check.outcome, Outcome::Failed { .. }))
+        checks.filter(|(_, check)| check.failed())
     }
 
     /// Whether no check failed.
@@ -139,7 +174,7 @@ mod tests {
     #[test]
     fn a_check_serialises_flat() {
         let outcome = Outcome::failed("no").with_output("a\nb");
-        let check = CheckReport { name: "x.y".into(), outcome, seconds: 0.5, facts: BTreeMap::new() };
+        let check = CheckReport { name: "x.y".into(), outcome, seconds: 0.5, facts: BTreeMap::new(), log: None };
         let json = serde_json::to_value(&check).unwrap();
         let expected = serde_json::json!({
             "name": "x.y", "status": "failed", "reason": "no", "details": ["a", "b"], "seconds": 0.5

@@ -235,6 +235,7 @@ pub fn image_spec() -> ImageSpec {
         base: None,
         env: IndexMap::new(),
         labels: IndexMap::new(),
+        info: indexmap::IndexMap::new(),
         apt: AptPolicy::Refuse,
         debian: DebianSettings::default(),
         skip_link_scripts: vec![],

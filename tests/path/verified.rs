@@ -124,6 +124,24 @@ fn docker_verifies() {
 }
 
 #[test]
+fn podman_verifies() {
+    if !usable("podman", &["info"]) {
+        return;
+    }
+    let Some((project, digest)) = Project::built() else { return };
+    let arguments = ["verify", IMAGE, "--platform", &host(), "--runtime", "podman", "--json"];
+    let ran = Ran::new(project.command(&arguments).output().unwrap());
+    if ran.code == Some(3) {
+        return skipped(&format!("Podman cannot run images here: {}", ran.stderr.trim()));
+    }
+    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+    let report = &json(&ran)["images"][0];
+    assert_eq!(report["digest"], *digest);
+    all_passed(&report["platforms"][0], "podman");
+    packages_are_the_locks(&project);
+}
+
+#[test]
 fn a_platform_that_cannot_run_is_not_run() {
     let foreign = Platform::LinuxPpc64le;
     if can_run(foreign).is_ok() {

@@ -5,8 +5,13 @@
 mod docker;
 mod embedded;
 mod fake_jupyter;
+#[path = "../common/judges.rs"]
+#[allow(dead_code, reason = "others use the rest")]
+mod judges;
 mod layers;
 mod model;
+mod podman;
+mod reports;
 mod running;
 #[path = "../common/skip.rs"]
 mod skip;

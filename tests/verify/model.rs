@@ -39,6 +39,9 @@ pub struct Model {
     pub chosen: Vec<Platform>,
     pub selection: Selection,
     pub timeout: Duration,
+    pub keep_unpacked: bool,
+    pub keep_all_logs: bool,
+    pub podman: PathBuf,
     pub equipment: Equipment,
 }
 
@@ -76,6 +79,9 @@ impl Model {
             chosen: vec![],
             selection: Selection::default(),
             timeout: Duration::from_secs(20),
+            keep_unpacked: false,
+            keep_all_logs: false,
+            podman: "podman".into(),
         };
         for (directory, mode) in [("etc", 0o755), ("home", 0o755), ("tmp", 0o1777)] {
             model.put(directory, None, mode, 0);
@@ -223,6 +229,11 @@ impl Model {
         tar.end().unwrap()
     }
 
+    /// Where logs go.
+    pub fn logs(&self) -> PathBuf {
+        self.folder.path().join("logs")
+    }
+
     pub fn packages_txt(&self) -> PathBuf {
         self.spec.packages_path()
     }
@@ -243,11 +254,16 @@ impl Model {
             platforms: &self.chosen,
             runtime,
             work_dir: &self.folder.path().join("work"),
+            keep_unpacked: self.keep_unpacked,
+            log_dir: &self.logs(),
+            keep_all_logs: self.keep_all_logs,
             timeout: self.timeout,
             jobs: 2,
             selection: &self.selection,
             equipment: &self.equipment,
             runner: Some(&tiny::esker()),
+            docker: &crate::docker::setting(),
+            podman: &self.podman,
         };
         verify(&request, &Silent).await
     }
@@ -273,6 +289,7 @@ fn spec(folder: &Path) -> ImageSpec {
         base: None,
         env: [("EXTRA".to_owned(), "asked".to_owned())].into(),
         labels: [("org.example.team".to_owned(), "model".to_owned())].into(),
+        info: indexmap::IndexMap::new(),
         apt: AptPolicy::Refuse,
         debian: DebianSettings::default(),
         skip_link_scripts: Vec::new(),

@@ -86,6 +86,7 @@ const MUTATIONS: &[(&[&str], Break)] = &[
     (&["python.version"], |m| m.edit_python("3.13.5", "3.13.4")),
     (&["python.pip-check"], |m| m.edit_python("found.\"", "found.\"; exit 1")),
     (&["python.bytecode"], |m| m.edit_python("[]", "[\"/srv/json.py\"]")),
+    (&["info.commands"], |m| m.spec.info = [("broken".to_owned(), "exit 3".to_owned())].into()),
 ];
 
 impl Model {
@@ -95,7 +96,7 @@ impl Model {
 }
 
 /// A model with a stand-in for every program that checks run.
-fn running_model() -> Model {
+pub fn running_model() -> Model {
     let mut model = Model::running();
     for package in [
         "dask-gateway",
@@ -162,7 +163,8 @@ async fn everything_passes_and_the_server_is_described() {
             "entrypoint.zombies",
             "python.imports",
             "gpu.devices",
-            "page.notebook"
+            "page.notebook",
+            "info.commands",
         ]
     );
     assert_eq!(check(&report, "jupyter.server").facts["jupyterlab"], "4.9.9");

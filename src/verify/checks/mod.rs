@@ -12,6 +12,7 @@ mod hashes;
 mod hub;
 mod identity;
 mod imports;
+mod info;
 mod jupyter;
 mod kernels;
 mod licences;
@@ -27,13 +28,16 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-pub use scene::Scene;
+pub use info::NAME as INFO;
+pub use scene::{Scene, Shared};
 pub use secrets::may_hold_secrets;
 pub use suites::tests_digest;
 
 use super::report::Outcome;
 use super::runtime;
-use super::subject::Subject;
+use super::subject::{Subject, conda_packages};
+use crate::lock::Lock;
+use crate::oci::Platform;
 
 /// How long a program may take to stop after SIGTERM: Docker waits this long before it kills.
 const GRACE: Duration = Duration::from_secs(10);
@@ -241,6 +245,9 @@ pub const ALL: &[Check] = &[
             Box::pin(page::notebook(scene))
         })
     },
+    running(INFO, "people ask what exactly is in an image; `info` in esker.yml has it asked each time", &[], |scene| {
+        Box::pin(info::commands(scene))
+    }),
 ];
 
 type Running = for<'a> fn(&'a Scene<'a>) -> BoxFuture<'a, Result<Finding, runtime::Error>>;
@@ -263,9 +270,10 @@ impl Check {
         self.name == selector || self.name.split_once('.').is_some_and(|(group, _)| group == selector)
     }
 
-    /// The package without which this check means nothing for `subject`, if there is one.
-    pub fn lacks(&self, subject: &Subject<'_>) -> Option<&'static str> {
-        let is_there = |either: &str| either.split('|').any(|name| subject.locked(name).is_some());
+    /// The package without which this check means nothing for an image of `lock`, if there is one.
+    pub fn lacks(&self, lock: &Lock, platform: Platform) -> Option<&'static str> {
+        let is_locked = |name: &str| conda_packages(lock, platform).any(|package| package.name == name);
+        let is_there = |either: &str| either.split('|').any(is_locked);
         let lacking = self.needs.iter().find(|either| !is_there(either))?;
         lacking.split('|').next()
     }

@@ -20,18 +20,25 @@ pub struct Scene<'a> {
     pub timeout: Duration,
     /// What this machine and the project lend.
     pub equipment: &'a Equipment,
+    shared: &'a Shared,
+}
+
+/// What checks of one image learn for each other.
+#[derive(Default)]
+pub struct Shared {
     imported: OnceCell<Imported>,
 }
 
 impl<'a> Scene<'a> {
-    /// Puts a scene together.
+    /// Puts the scene of one check together.
     pub fn new(
         subject: &'a Subject<'a>,
         runtime: &'a dyn ContainerRuntime,
         timeout: Duration,
+        shared: &'a Shared,
         equipment: &'a Equipment,
     ) -> Self {
-        Self { subject, runtime, timeout, equipment, imported: OnceCell::new() }
+        Self { subject, runtime, timeout, equipment, shared }
     }
 
     /// What importing the requested modules came to. They are imported once for all checks that ask.
@@ -39,7 +46,7 @@ impl<'a> Scene<'a> {
     /// # Errors
     /// Those of [`run`](Self::run).
     pub async fn imported(&self) -> Result<&Imported, Error> {
-        self.imported.get_or_try_init(|| Imported::find(self)).await
+        self.shared.imported.get_or_try_init(|| Imported::find(self)).await
     }
 
     /// Runs a program to its end.

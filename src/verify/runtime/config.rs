@@ -42,6 +42,11 @@ impl ContainerConfig {
         self.env.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// Whether `User` means root.
+    pub fn is_root(&self) -> bool {
+        ["", "0", "root"].contains(&self.user.split(':').next().unwrap_or_default())
+    }
+
     /// The user and group ids that `User` means in an image with this `/etc/passwd`, [`HUB_USER`] where it means root:
     /// no program of an image is ever run as root.
     pub fn owner(&self, passwd: &str) -> (u32, u32) {

@@ -39,13 +39,12 @@ impl Docker {
         let (uid, gid) = command.user.unwrap_or(HUB_USER);
         let volume = command.volume_over_home.then(|| (home, format!("mode=0755,uid={uid},gid={gid}")));
         let tmp = command.read_only.then(|| ("/tmp".to_owned(), "mode=1777".to_owned()));
-        let is_root = ["", "0", "root"].contains(&self.config.user.split(':').next().unwrap_or_default());
         Container {
             image: self.image.clone(),
             entrypoint,
             cmd,
             env: command.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
-            user: (is_root || command.user.is_some()).then(|| format!("{uid}:{gid}")),
+            user: (self.config.is_root() || command.user.is_some()).then(|| format!("{uid}:{gid}")),
             tmpfs: volume.into_iter().chain(tmp).collect::<HashMap<_, _>>(),
             read_only: command.read_only,
             binds: command.mounts.iter().map(|mount| (mount.source.clone(), mount.target.clone())).collect(),
@@ -78,7 +77,7 @@ impl Docker {
         let (stdout, stderr) = (Tail::default(), Tail::default());
         let (requests, received) = mpsc::unbounded_channel();
         let task = tokio::spawn(guard.supervise(received, outputs, stdout.clone(), stderr.clone()));
-        Ok(Running { address, stdout, stderr, requests, task })
+        Ok(Running::new(address, stdout, stderr, requests, task))
     }
 }
 

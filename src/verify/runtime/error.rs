@@ -4,6 +4,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::PodmanError;
+
 /// Why an image could not be run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -64,6 +66,9 @@ pub enum Error {
     /// The Docker engine.
     #[error(transparent)]
     Docker(#[from] crate::docker::Error),
+    /// Podman.
+    #[error(transparent)]
+    Podman(#[from] PodmanError),
 }
 
 /// A known reason why an ordinary user gets no user namespace.
@@ -124,6 +129,7 @@ impl Error {
                 Some("allow user namespaces here, run as root, or use `--runtime docker`".to_owned())
             }
             Self::Docker(error) => error.remedy(),
+            Self::Podman(error) => error.remedy(),
             Self::Setup { .. }
             | Self::Machine { .. }
             | Self::Runner { .. }

@@ -1,10 +1,12 @@
-//! Running programs in an image: the seam between the embedded runner and the Docker engine.
+//! Running programs in an image: the seam between the embedded runner, the Docker engine and Podman.
 
 pub mod config;
 pub mod docker;
 pub mod embedded;
 mod error;
+pub mod podman;
 mod prepare;
+mod recorded;
 mod running;
 mod tail;
 
@@ -17,7 +19,9 @@ use serde::{Deserialize, Serialize};
 
 pub use config::ContainerConfig;
 pub use error::Error;
+pub use podman::PodmanError;
 pub use prepare::{Preparation, Prepared};
+pub use recorded::Recorded;
 pub use running::{Output, Running, Stop};
 pub use tail::Tail;
 
@@ -30,14 +34,25 @@ pub enum RuntimeKind {
     Embedded,
     /// The local Docker engine.
     Docker,
+    /// Podman, by its program.
+    Podman,
 }
 
 impl RuntimeKind {
+    /// Its name, as in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+        }
+    }
+
     /// Whether its containers can be given GPUs: an engine has a hook for the driver's files and devices.
     pub const fn has_gpus(self) -> bool {
         match self {
             Self::Embedded => false,
-            Self::Docker => true,
+            Self::Docker | Self::Podman => true,
         }
     }
 }
@@ -220,6 +235,12 @@ impl Command {
         self.gpus = true;
         self
     }
+}
+
+/// A port of the loopback interface that is free at this moment.
+fn free_port() -> Result<u16, Error> {
+    let free = std::net::TcpListener::bind(loopback(0)).and_then(|listener| listener.local_addr());
+    free.map(|address| address.port()).map_err(Error::NoPort)
 }
 
 /// A loopback address with this port.

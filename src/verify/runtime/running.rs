@@ -1,6 +1,7 @@
 //! A program that runs in a container, whatever runs it.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -29,6 +30,8 @@ pub struct Running {
     pub(super) stderr: Tail,
     pub(super) requests: mpsc::UnboundedSender<Stop>,
     pub(super) task: JoinHandle<Result<Exit, Error>>,
+    /// How it ended, once somebody has waited for that.
+    pub(super) exit: Arc<OnceLock<Exit>>,
 }
 
 /// What came of a program.
@@ -43,6 +46,17 @@ pub struct Output {
 }
 
 impl Running {
+    /// A container whose outputs go to `stdout` and `stderr`, and that `task` owns, which does what comes by `requests`.
+    pub(super) fn new(
+        address: Option<SocketAddr>,
+        stdout: Tail,
+        stderr: Tail,
+        requests: mpsc::UnboundedSender<Stop>,
+        task: JoinHandle<Result<Exit, Error>>,
+    ) -> Self {
+        Self { address, stdout, stderr, requests, task, exit: Arc::default() }
+    }
+
     /// Asks it to end. Nothing happens if it already has.
     pub fn stop(&self, how: Stop) {
         // The receiver is gone exactly when the container is.
@@ -72,6 +86,8 @@ impl Running {
                 Exit::TimedOut
             }
         };
+        // It can be waited for once.
+        self.exit.set(exit).unwrap_or_default();
         Ok(Output { exit, stdout: self.stdout.text(), stderr: self.stderr.text() })
     }
 }

@@ -9,6 +9,7 @@
 
 mod image;
 mod inner;
+mod kept;
 mod loopback;
 mod outer;
 mod privilege;
@@ -29,13 +30,16 @@ use tokio::process::Child;
 use tokio::sync::mpsc;
 
 pub use image::UnpackedImage;
+pub use kept::Key;
 pub use privilege::{binfmt_handler, can_run};
 pub use protocol::Privilege;
 
 use self::protocol::{Blame, Channel, Event, Failure, Request, Spec, to_line};
 use super::error::Obstacle;
 use super::running::Stop;
-use super::{Command, ContainerRuntime, Error, Exit, Network, Program, Running, RuntimeKind, Tail, loopback};
+use super::{
+    Command, ContainerRuntime, Error, Exit, Network, Program, Running, RuntimeKind, Tail, free_port, loopback,
+};
 
 /// The hidden subcommand of the `esker` program that [`runner_main`] implements.
 pub const SUBCOMMAND: &str = "__run-container";
@@ -116,7 +120,7 @@ impl Embedded {
             Network::Reachable(port) => Some(loopback(port)),
             Network::None => None,
         };
-        Ok(Running { address, stdout, stderr, requests, task })
+        Ok(Running::new(address, stdout, stderr, requests, task))
     }
 }
 
@@ -126,8 +130,7 @@ impl ContainerRuntime for Embedded {
     }
 
     fn listen(&self) -> Result<SocketAddr, Error> {
-        let free = std::net::TcpListener::bind(loopback(0)).and_then(|listener| listener.local_addr());
-        free.map_err(Error::NoPort)
+        free_port().map(loopback)
     }
 
     fn start<'a>(&'a self, command: &'a Command) -> BoxFuture<'a, Result<Running, Error>> {
