@@ -9,7 +9,7 @@ use crate::verify::subject::{Subject, conda_packages};
 /// A package of CUDA's own whose version is CUDA's.
 const CUDA: &str = "cuda-version";
 
-/// CUDA's packages run with a driver of their own major version or a newer one, and only one major version can be loaded.
+/// CUDA's packages run with a driver of their own major version or a newer one, and only one version can be loaded.
 pub fn cuda(subject: &Subject<'_>) -> Outcome {
     let Some(cuda) = subject.locked(CUDA).and_then(|package| major(&package.version)) else {
         return Outcome::failed(format!("the version of `{CUDA}` cannot be read"));

@@ -54,7 +54,7 @@ impl Seen {
     }
 
     fn one(&mut self, subject: &Subject<'_>, path: String, recorded: Option<Digest>) {
-        // That it is missing is `identity.files`' to say. A link has no content, and what it leads to has its own record.
+        // That it is missing is `identity.files`' to say. A link has no content; what it leads to has its own record.
         let Some(node) = subject.tree.nodes.get(&path) else { return };
         if !matches!(node.kind, EntryKind::File | EntryKind::Hardlink(_)) {
             return;

@@ -1,4 +1,4 @@
-"""Executes the notebook named as the second argument in a copy of the folder named as the first, and looks at its plots.
+"""Executes the notebook named as the second argument in a copy of the folder named as the first; looks at its plots.
 
 A cell is to make a plot if it is tagged "plot", or if the notebook was saved with a picture below it.
 """
@@ -41,10 +41,11 @@ wanted = [
     if cell.cell_type == "code" and ("plot" in cell.metadata.get("tags", []) or pictures(cell))
 ]
 try:
-    client = NotebookClient(notebook, timeout=timeout, resources={"metadata": {"path": os.path.dirname(os.path.join(work, name))}})
-    client.execute()
+    place = {"metadata": {"path": os.path.dirname(os.path.join(work, name))}}
+    NotebookClient(notebook, timeout=timeout, resources=place).execute()
 except CellExecutionError as error:
-    index = next((i for i, c in enumerate(notebook.cells) if any(o.output_type == "error" for o in c.get("outputs", []))), 0)
+    failed = [any(o.output_type == "error" for o in cell.get("outputs", [])) for cell in notebook.cells]
+    index = failed.index(True) if True in failed else 0
     say(cell=index + 1, fault=f"{error.ename}: {error.evalue}"[:500])
 except BaseException as error:  # a kernel that dies, a cell that takes too long
     say(cell=0, fault=f"{type(error).__name__}: {error}"[:500])

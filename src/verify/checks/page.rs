@@ -66,12 +66,15 @@ async fn see(scene: &Scene<'_>, server: &Server, browser: &Browser<'_>) -> Resul
     browser.go(&page).await?;
     let deadline = Instant::now() + scene.timeout;
     // The bar at the bottom says so once the kernel can be asked.
-    let ready = "const bar = document.querySelector('#jp-main-statusbar'), cell = document.querySelector('.jp-Cell .cm-content'); \
-                 return bar !== null && bar.innerText.includes('| Idle') && cell !== null && cell.offsetParent !== null";
+    let ready = "const bar = document.querySelector('#jp-main-statusbar'); \
+                 const cell = document.querySelector('.jp-Cell .cm-content'); \
+                 const is_idle = bar !== null && bar.innerText.includes('| Idle'); \
+                 return is_idle && cell !== null && cell.offsetParent !== null";
     until(browser, ready, deadline, "the notebook does not open").await?;
     browser.press(".jp-Cell .cm-content", SHIFT_ENTER).await?;
     let answered = format!(
-        "return Array.from(document.querySelectorAll('.jp-OutputArea-output')).some(o => o.innerText.includes('{ANSWER}'))"
+        "const outputs = Array.from(document.querySelectorAll('.jp-OutputArea-output')); \
+         return outputs.some(output => output.innerText.includes('{ANSWER}'))"
     );
     until(browser, &answered, deadline, "the cell was run and no output is seen").await?;
     if scene.subject.locked("matplotlib-base").or(scene.subject.locked("matplotlib")).is_some() {

@@ -1,8 +1,8 @@
 //! Secrets that found their way into an image: everybody who can pull it has them.
 //!
-//! Looked at are the files where programs keep credentials, whoever's they are; what is in /etc and in the homes of root
-//! and of the image's user; the addresses that conda's records name; and the image's own configuration. What is found is
-//! never printed.
+//! Looked at are the files where programs keep credentials, whoever's they are; what is in /etc and in the homes of
+//! root and of the image's user; the addresses that conda's records name; and the image's own configuration. What is
+//! found is never printed.
 
 use super::files::some;
 use crate::verify::report::Outcome;
@@ -12,7 +12,7 @@ use crate::verify::subject::Subject;
 const MAX: u64 = 256 << 10;
 /// Directories whose small files are all looked into.
 const PLACES: [&str; 4] = ["etc/", "home/", "root/", "run/"];
-/// Names of files that are looked into wherever they are, and what their folder is called where the name says too little.
+/// Names of files that are looked into wherever they are, and of their folder where the name says too little.
 const NAMES: [(&str, &str); 12] = [
     ("", ".netrc"),
     ("", "_netrc"),

@@ -1,7 +1,7 @@
 //! The project's own tests of its images: notebooks that are executed, and files for pytest.
 //!
-//! Those in `tests/common` are for all images, those in `tests/IMAGE` for one. A container sees a copy, and works on a copy
-//! of that; there is no network. pytest comes from the image if it has it, and is lent otherwise ([`lent`]).
+//! Those in `tests/common` are for all images, those in `tests/IMAGE` for one. A container sees a copy, and works on a
+//! copy of that; there is no network. pytest comes from the image if it has it, and is lent otherwise ([`lent`]).
 
 mod lent;
 
