@@ -162,7 +162,9 @@ mod engine {
 
     #[tokio::test]
     async fn an_image_is_verified_and_removed() {
-        let model = own(serving_model());
+        let mut model = own(serving_model());
+        // Without overlays, each of an ordinary user's containers begins with a copy of the image.
+        model.timeout = SOON * 2;
         let Some(prepared) = loaded(&model).await else { return };
         assert!(has_image(&id(&model)));
         removed(prepared).await;
