@@ -2,12 +2,20 @@
 //!
 //! No API version is pinned: engines refuse versions newer than their own, and nothing here needs a new one.
 
+mod build;
+mod connect;
+mod daemon;
+mod error;
+mod host;
 mod image;
+mod pipe;
+mod ssh;
+mod steps;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
+use std::sync::Arc;
 
 use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::models::{ContainerCreateBody, DeviceRequest, HostConfig, Mount, MountType, PortBinding};
@@ -19,55 +27,13 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
 use tokio::io::AsyncReadExt;
 
+pub use self::build::{BuildRequest, EngineImage};
+pub use self::connect::Builder;
+pub use self::daemon::{BuildkitDaemon, DaemonAddress};
+pub use self::error::Error;
+pub use self::host::{Host, Setting, Ssh};
 pub use self::image::Loaded;
-
-/// The longest time until an engine begins to answer: it unpacks a whole image before that.
-const TIMEOUT: Duration = Duration::from_secs(3600);
-
-/// Why the Docker engine did not do what it was asked for.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// No engine answers.
-    #[error("the Docker engine cannot be reached")]
-    Unreachable(#[source] Box<bollard::errors::Error>),
-    /// The engine refused.
-    #[error("the Docker engine cannot {step}")]
-    Refused {
-        /// What was asked, to complete "cannot …".
-        step: String,
-        /// Its answer.
-        source: Box<bollard::errors::Error>,
-    },
-    /// The image has no program to start, or none that can be executed.
-    #[error("the Docker engine cannot execute the program")]
-    NotExecutable(#[source] Box<bollard::errors::Error>),
-    /// The engine took an archive without saying what it had loaded.
-    #[error("the Docker engine did not say which image it loaded: `{answer}`")]
-    NothingLoaded {
-        /// What it said.
-        answer: String,
-    },
-    /// An archive to load cannot be read.
-    #[error("cannot read `{path}`")]
-    Archive {
-        /// The archive.
-        path: PathBuf,
-        /// The reason.
-        source: std::io::Error,
-    },
-    /// An image to load cannot be read.
-    #[error(transparent)]
-    Image(crate::oci::Error),
-    /// Writing an archive for the engine ended in a panic.
-    #[error("the image could not be written for the Docker engine")]
-    WriterPanicked,
-    /// A container has no port where one was published.
-    #[error("the Docker engine published no port for container `{container}`")]
-    NoPort {
-        /// The container.
-        container: String,
-    },
-}
+pub use self::pipe::{Sink, Source};
 
 /// The outputs of a container.
 pub struct Outputs {
@@ -88,34 +54,13 @@ impl Outputs {
     }
 }
 
-/// Where [`Engine::load_written`] takes an archive from.
-struct Sink {
-    chunks: tokio::sync::mpsc::Sender<Bytes>,
-}
-
-impl std::io::Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let sent = self.chunks.blocking_send(Bytes::copy_from_slice(bytes));
-        sent.map(|()| bytes.len()).map_err(|_| std::io::ErrorKind::BrokenPipe.into())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Error {
-    /// What the reader can do about it, if anything.
-    pub fn remedy(&self) -> Option<String> {
-        matches!(self, Self::Unreachable(_))
-            .then(|| "start Docker, point `DOCKER_HOST` at an engine, or use `--runtime embedded`".to_owned())
-    }
-}
-
 /// A connection to a Docker engine.
 #[derive(Clone, Debug)]
 pub struct Engine {
     docker: bollard::Docker,
+    host: Arc<Host>,
+    /// Whether BuildKit is to build, if somebody said so.
+    buildkit: Option<bool>,
 }
 
 /// A container to create. Nobody's root, no capabilities, removed by [`Engine::remove`] alone.
@@ -144,17 +89,6 @@ pub struct Container {
 }
 
 impl Engine {
-    /// Connects to the engine that `DOCKER_HOST` or Docker's default names, and sees that it answers.
-    ///
-    /// # Errors
-    /// [`Error::Unreachable`].
-    pub async fn connect() -> Result<Self, Error> {
-        let unreachable = |source| Error::Unreachable(Box::new(source));
-        let docker = bollard::Docker::connect_with_defaults().map_err(unreachable)?;
-        docker.ping().await.map_err(unreachable)?;
-        Ok(Self { docker: docker.with_timeout(TIMEOUT) })
-    }
-
     /// Loads an archive that `docker load` understands and returns the name or id of the image.
     ///
     /// # Errors
@@ -184,18 +118,14 @@ impl Engine {
     /// the loading and what `write` returned: when one side fails, so does the other.
     ///
     /// # Errors
-    /// [`Error::WriterPanicked`].
+    /// [`Error::Panicked`].
     async fn load_written<T: Send + 'static>(
         &self,
         write: impl FnOnce(Sink) -> T + Send + 'static,
     ) -> Result<(Result<String, Error>, T), Error> {
-        let (chunks, received) = tokio::sync::mpsc::channel(8);
-        let writing = tokio::task::spawn_blocking(move || write(Sink { chunks }));
-        let stream = futures::stream::unfold(received, |mut received| async {
-            received.recv().await.map(|chunk| (Ok(chunk), received))
-        });
+        let (stream, writing) = pipe::written(write);
         let loaded = self.load(stream).await;
-        let written = writing.await.map_err(|_| Error::WriterPanicked)?;
+        let written = writing.await.map_err(|_| Error::Panicked)?;
         Ok((loaded, written))
     }
 

@@ -6,6 +6,7 @@
 
 mod bases;
 mod debian;
+mod docker;
 mod layers;
 mod locking;
 mod published;
@@ -40,6 +41,7 @@ use crate::verify::{self, Equipment, Report, RuntimeKind, Selection, Verificatio
 use crate::{channel, registry, render};
 
 pub use debian::AptStale;
+pub use docker::DockerChoice;
 pub use locking::{LockChoice, Locked};
 pub use rendering::{Purpose, is_written};
 
@@ -79,6 +81,8 @@ pub enum Error {
     Render(#[from] render::Error),
     #[error(transparent)]
     Native(#[from] native::Error),
+    #[error(transparent)]
+    Docker(#[from] crate::build::docker::Error),
     #[error(transparent)]
     Verify(#[from] verify::Error),
     #[error(transparent)]
@@ -214,6 +218,8 @@ pub struct BuildChoice<'a> {
     pub cache_from: &'a CacheFrom,
     /// Whether layers that those have may stay out of the layout.
     pub remote: bool,
+    /// Who builds, if not esker itself.
+    pub docker: Option<DockerChoice>,
     /// Where the layout goes.
     pub layout: &'a Path,
 }
@@ -306,6 +312,13 @@ impl<'a> Session<'a> {
     /// # Errors
     /// When a lock is stale, or a package or the base cannot be had or used.
     pub async fn build(&self, image: &ImageSpec, choice: &BuildChoice<'_>) -> Result<Built, Error> {
+        match &choice.docker {
+            Some(docker) => self.build_with_docker(image, choice, docker).await,
+            None => self.build_natively(image, choice).await,
+        }
+    }
+
+    async fn build_natively(&self, image: &ImageSpec, choice: &BuildChoice<'_>) -> Result<Built, Error> {
         let packages = image.apt_packages()?;
         if !packages.is_empty() && image.apt == project::AptPolicy::Refuse {
             return Err(Error::Apt { image: image.name.clone(), packages });
@@ -322,7 +335,10 @@ impl<'a> Session<'a> {
         let parents = self.parents_of(image, &|parent| self.existing_lock(parent))?;
         let root = root.as_ref().map(|(root, lock)| (*root, lock));
         let environments = self.environments(image, &lock, root, &parents);
-        let content = render::image_content(image, self.root_image())?;
+        let mut content = render::image_content(image, self.root_image())?;
+        if self.is_root(image) {
+            self.rendering(image, image, &lock).add_triggers(&mut content)?;
+        }
         let bases = self.bases(image, choice, &platforms).await?;
         let published = self.published(choice.cache_from);
         let request = native::Request {
@@ -422,6 +438,7 @@ impl<'a> Session<'a> {
             equipment: &equipment,
             runner: None,
             podman: &self.settings.podman,
+            docker: &self.settings.docker,
         };
         let verification = verify::verify(&request, self.progress).await?;
         if verification.verified.is_some() && choice.selection.skip.is_empty() {

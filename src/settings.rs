@@ -8,6 +8,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use crate::cache::Size;
+use crate::docker;
 use crate::project::{Mirror, ParseMirrorError};
 
 /// What the command line and the environment decide for every command.
@@ -41,6 +42,8 @@ pub struct Settings {
     pub podman: PathBuf,
     /// The keys of the Debian archive (`ESKER_DEBIAN_KEYRING`) where a base has none, instead of this machine's.
     pub debian_keyring: Option<PathBuf>,
+    /// What says where the Docker engine is (`DOCKER_HOST`, `DOCKER_CONTEXT` and the like).
+    pub docker: docker::Setting,
 }
 
 /// Where credentials may be.
@@ -138,6 +141,7 @@ impl Settings {
             gpgv: program("ESKER_GPGV", "gpgv"),
             podman: program("ESKER_PODMAN", "podman"),
             debian_keyring: env::var_os("ESKER_DEBIAN_KEYRING").filter(|path| !path.is_empty()).map(PathBuf::from),
+            docker: docker_setting(home.as_deref()),
         })
     }
 }
@@ -146,6 +150,21 @@ impl Settings {
     /// The value of an environment variable that a channel's or a mirror's URL names.
     pub fn variable(&self, name: &str) -> Option<String> {
         env::var(name).ok()
+    }
+}
+
+/// What Docker's variables say. Those that are empty count as unset, as Docker has it.
+fn docker_setting(home: Option<&Path>) -> docker::Setting {
+    let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+    let config_dir = variable("DOCKER_CONFIG").map(PathBuf::from).or_else(|| home.map(|home| home.join(".docker")));
+    docker::Setting {
+        host: variable("DOCKER_HOST"),
+        context: variable("DOCKER_CONTEXT"),
+        config_dir,
+        tls_verify: variable("DOCKER_TLS_VERIFY").is_some(),
+        cert_path: variable("DOCKER_CERT_PATH").map(PathBuf::from),
+        buildkit: variable("DOCKER_BUILDKIT").map(|value| value != "0" && value != "false"),
+        ssh: program("ESKER_SSH", "ssh"),
     }
 }
 

@@ -78,10 +78,7 @@ COPY --from=root --chown={{ owner }} /srv /srv
 COPY {% if file.owner %}--chown={{ file.owner }} {% endif %}{{ file.source }} /{{ file.path }}
 {% endfor %}
 RUN chmod 0755 {% for path in executables %}{{ path }} {% endfor %}/srv/onbuild/onbuild; \
-    rm -r /srv/onbuild/files; \
-    install --directory --owner {{ account.uid }} --group {{ account.gid }} \
-        /srv/onbuild/files /srv/onbuild/files/binder /srv/onbuild/files/.binder \
-        /srv/onbuild/files/system /srv/onbuild/files/environment
+    rm -r /srv/onbuild/files
 {% block last %}
 {% endblock %}
 
@@ -106,13 +103,13 @@ ONBUILD ARG REPO_DIR
 {% for name in build_args %}
 ONBUILD ARG {{ name }}
 {% endfor %}
-ONBUILD COPY --chown={{ owner }} Dockerfil[e] binder/Dockerfil[e] .binder/Dockerfil[e] binde[r] /srv/onbuild/files/binder/
-ONBUILD COPY --chown={{ owner }} Dockerfil[e] binder/Dockerfil[e] .binder/Dockerfil[e] .binde[r] /srv/onbuild/files/.binder/
-ONBUILD COPY --chown={{ owner }} Dockerfil[e] binder/Dockerfil[e] .binder/Dockerfil[e] \
+ONBUILD COPY --chown={{ owner }} Dockerfil[e] binde[r]/Dockerfil[e] .binde[r]/Dockerfil[e] binde[r] /srv/onbuild/files/binder/
+ONBUILD COPY --chown={{ owner }} Dockerfil[e] binde[r]/Dockerfil[e] .binde[r]/Dockerfil[e] .binde[r] /srv/onbuild/files/.binder/
+ONBUILD COPY --chown={{ owner }} Dockerfil[e] binde[r]/Dockerfil[e] .binde[r]/Dockerfil[e] \
     apt.tx[t] apt-lock.ym[l] preBuil[d] jupyter_notebook_config.p[y] /srv/onbuild/files/system/
 ONBUILD RUN /srv/onbuild/onbuild system
 ONBUILD USER {{ user }}
-ONBUILD COPY --chown={{ owner }} Dockerfil[e] binder/Dockerfil[e] .binder/Dockerfil[e] \
+ONBUILD COPY --chown={{ owner }} Dockerfil[e] binde[r]/Dockerfil[e] .binde[r]/Dockerfil[e] \
     conda-linux-*.loc[k] conda-lock.ym[l] environment.ym[l] environment.yam[l] requirements.tx[t] \
     /srv/onbuild/files/environment/
 ONBUILD RUN /srv/onbuild/onbuild environment

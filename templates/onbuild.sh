@@ -170,6 +170,9 @@ root() {
 
 system() {
     local folder
+    # The steps that follow are the user's.
+    mkdir -p "$files/binder" "$files/.binder" "$files/system" "$files/environment"
+    chown -R {{ owner }} "$files"
     folder=$(chosen system)
     if [ -f "$folder/apt.txt" ] || [ -f "$folder/apt-lock.yml" ]; then
         install_debian "$folder"

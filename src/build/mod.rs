@@ -2,6 +2,7 @@
 
 pub mod base;
 pub mod debian;
+pub mod docker;
 pub mod native;
 pub mod onto;
 pub mod output;

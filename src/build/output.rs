@@ -63,6 +63,8 @@ pub struct Means<'a> {
     pub registry: &'a registry::Client,
     /// Repositories that may have some of its layers.
     pub sources: &'a [Reference],
+    /// Where the Docker engine is.
+    pub docker: &'a docker::Setting,
     /// Where to report.
     pub progress: &'a dyn Progress,
 }
@@ -165,7 +167,7 @@ impl Output {
             }
             Self::Docker { reference } => {
                 let reference = reference.as_deref().unwrap_or(name);
-                load(built, reference, self, progress).await?;
+                load(built, reference, self, means).await?;
                 return Ok(reference.to_owned());
             }
             Self::Registry { target } => {
@@ -207,11 +209,11 @@ fn unpack_into(built: &Built, dir: &Path, output: &Output, progress: &dyn Progre
 }
 
 /// Loads the image into the engine.
-async fn load(built: &Built, reference: &str, output: &Output, progress: &dyn Progress) -> Result<(), Error> {
+async fn load(built: &Built, reference: &str, output: &Output, means: &Means<'_>) -> Result<(), Error> {
     let layout = Layout::open(&built.layout)?;
     let image = layout.image(output.platform(built)?)?;
-    let task = Task::start(progress, "loading into Docker", None, Unit::Bytes);
-    let loaded = Engine::connect().await?.load_image(&layout, &image, reference).await?;
+    let task = Task::start(means.progress, "loading into Docker", None, Unit::Bytes);
+    let loaded = Engine::connect(means.docker).await?.load_image(&layout, &image, reference).await?;
     let present = match loaded.present {
         0 => String::new(),
         present => format!(", which had {present} of its {} layers", image.layers.len()),

@@ -384,6 +384,16 @@ pub struct BuildOptions {
     /// dir:DIR, squashfs:FILE or sif:FILE. May be repeated [default: oci:.esker/images/IMAGE]
     #[arg(short, long, value_name = "OUTPUT")]
     pub output: Vec<String>,
+    /// What builds: esker itself from packages, or Docker from Dockerfiles [default: `engine` of esker.yml, else native]
+    #[arg(long, value_enum, value_name = "ENGINE", env = "ESKER_ENGINE")]
+    pub engine: Option<Engine>,
+    /// With Docker: the BuildKit daemon that builds instead of the Docker engine, as tcp://HOST:PORT, unix://PATH,
+    /// docker-container://NAME or kube-pod://POD [default: `buildkitd` of esker.yml]
+    #[arg(long, value_name = "ADDRESS")]
+    pub builder: Option<String>,
+    /// With Docker: make every step anew, whatever the builder's cache has
+    #[arg(long)]
+    pub no_cache: bool,
     /// Base system: debian:bookworm[-slim][@DATE] (made of packages), a registry reference, oci:DIR or rootfs:FILE.tar
     /// [default: that of esker.yml]
     #[arg(long, value_name = "BASE")]
@@ -408,6 +418,15 @@ pub struct BuildOptions {
     /// Put no SBOM and no provenance beside the image [default: `sbom` of esker.yml]
     #[arg(long)]
     pub no_sbom: bool,
+}
+
+/// What builds images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// esker itself: packages to layers, with nothing run
+    Native,
+    /// The Docker engine or a BuildKit daemon, from Dockerfiles
+    Docker,
 }
 
 #[derive(Debug, Args)]

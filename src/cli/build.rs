@@ -6,7 +6,7 @@ use std::time::Instant;
 use oci_spec::distribution::Reference;
 use serde::Serialize;
 
-use super::args::{BuildArgs, BuildOptions};
+use super::args::{BuildArgs, BuildOptions, Engine};
 use super::failure::Failure;
 use super::lock::selected;
 use super::push::sources;
@@ -15,9 +15,10 @@ use crate::build::native::published::CacheFrom;
 use crate::build::output::{Means, Output};
 use crate::build::target::Target;
 use crate::build::{Built, FromCache};
-use crate::pipeline::{BuildChoice, Session};
+use crate::docker::DaemonAddress;
+use crate::pipeline::{BuildChoice, DockerChoice, Session};
 use crate::progress::Progress;
-use crate::project::{BaseReference, ImageSpec};
+use crate::project::{BaseReference, EngineKind, ImageSpec};
 
 #[derive(Serialize)]
 struct Report {
@@ -44,6 +45,7 @@ pub async fn run(args: &BuildArgs, session: &Session<'_>, ui: &Ui) -> Result<Exi
     }
     args.build.destinations()?;
     args.build.onto()?;
+    args.build.docker(session)?;
     sources(&args.build.cache_from)?;
     let mut built = Vec::new();
     let mut failed = None;
@@ -84,6 +86,31 @@ impl BuildOptions {
 }
 
 impl BuildOptions {
+    /// Who builds, if not esker itself. To be asked first, as destinations.
+    pub fn docker(&self, session: &Session<'_>) -> Result<Option<DockerChoice>, Failure> {
+        let engine = match self.engine {
+            Some(Engine::Native) => EngineKind::Native,
+            Some(Engine::Docker) => EngineKind::Docker,
+            None if self.builder.is_some() => EngineKind::Docker,
+            None => session.project.engine,
+        };
+        if engine == EngineKind::Native {
+            return match (&self.builder, self.no_cache) {
+                (Some(_), _) => Err(Failure::usage("`--builder` is for `--engine docker`")),
+                (None, true) => Err(Failure::usage("`--no-cache` is for `--engine docker`")),
+                (None, false) => Ok(None),
+            };
+        }
+        for (given, name) in [(self.onto.is_some(), "--onto"), (!self.cache_from.is_empty(), "--cache-from")] {
+            if given {
+                return Err(Failure::usage(&format!("`{name}` is for `--engine native`")));
+            }
+        }
+        let builder = self.builder.as_ref().or(session.project.buildkitd.as_ref());
+        let builder = builder.map(|address| address.parse::<DaemonAddress>()).transpose()?;
+        Ok(Some(DockerChoice { builder, no_cache: self.no_cache }))
+    }
+
     /// The image to lay the new one on.
     pub fn onto(&self) -> Result<Option<BaseReference>, Failure> {
         let onto = self.onto.as_deref().map(BaseReference::parse).transpose()?;
@@ -134,6 +161,7 @@ pub async fn build(
         sbom: !options.no_sbom,
         cache_from: &cache_from,
         remote: only_pushed && onto.is_none() && layers == Layers::Anywhere,
+        docker: options.docker(session)?,
         layout: &layout,
     };
     let mark = session.mark(image, &layout)?;
@@ -141,7 +169,13 @@ pub async fn build(
     let mut places = Vec::new();
     let name = session.name_of(image);
     let mount_from = cache_from.all();
-    let means = Means { name: &name, registry: &session.registry, sources: &mount_from, progress: ui };
+    let means = Means {
+        name: &name,
+        registry: &session.registry,
+        sources: &mount_from,
+        docker: &session.settings.docker,
+        progress: ui,
+    };
     for output in if outputs.is_empty() { vec![Output::Layout(layout)] } else { outputs } {
         places.push(output.put(&built, &means).await?);
     }

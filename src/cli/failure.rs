@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use super::ui::Ui;
 use crate::build::output::ProgramError;
 use crate::build::target::ParseTargetError;
-use crate::build::{base, debian, native, output, pins};
+use crate::build::{self, base, debian, native, output, pins};
 use crate::{
     apt, cache, channel, docker, git, installed, lock, oci, pipeline, project, registry, render, settings, verify,
 };
@@ -153,6 +153,7 @@ from! {
     oci::Error => of_oci,
     pipeline::rebuild::Error => of_rebuild,
     output::Error => of_output,
+    docker::Error => of_docker,
     ParseTargetError => of_target,
     lock::Error => of_lock,
     git::Error => of_git,
@@ -235,6 +236,7 @@ fn of_pipeline(error: &pipeline::Error) -> Verdict {
         E::Pins(error) => of_pins(error),
         E::Render(error) => of_render(error),
         E::Native(error) => of_native(error),
+        E::Docker(error) => of_docker_build(error),
         E::Verify(error) => of_verify(error),
         E::Layout(error) => of_oci(error),
         E::Registry(error) => of_push(error),
@@ -420,7 +422,39 @@ fn of_io(error: &io::Error) -> Verdict {
 }
 
 fn of_docker(error: &docker::Error) -> Verdict {
-    (Kind::Environment, error.remedy())
+    use docker::Error as E;
+    let kind = match error {
+        E::Host { .. } | E::Context { .. } | E::BuilderAddress(_) => Kind::Usage,
+        E::Step { .. } | E::Build { .. } => Kind::No,
+        E::Unreachable { .. }
+        | E::Refused { .. }
+        | E::NotExecutable(_)
+        | E::NothingLoaded { .. }
+        | E::Archive { .. }
+        | E::Image(_)
+        | E::Panicked
+        | E::NoPort { .. }
+        | E::NoBuilder { .. } => Kind::Environment,
+    };
+    (kind, error.remedy())
+}
+
+fn of_docker_build(error: &build::docker::Error) -> Verdict {
+    use build::docker::Error as E;
+    match error {
+        E::Docker(error) => of_docker(error),
+        E::Context { source, .. } | E::Write { source, .. } | E::Transfer { source, .. } | E::Serve(source) => {
+            of_io(source)
+        }
+        E::Saved { .. } => hint(Kind::Environment, "try again; if it stays, another version of the engine may do"),
+        E::Layout(error) => of_oci(error),
+        E::NoBase { .. } => hint(Kind::Usage, "add the platform to `base` in `esker.yml`, or give `--base`"),
+        E::Package(error) => of_channel(error),
+        E::LocalBase { .. } => hint(Kind::Usage, "use a base of a registry, or build without `--builder`"),
+        E::LocalParent { image, .. } => {
+            hint(Kind::No, format!("build and push it first: `esker push {image}`; or build without `--builder`"))
+        }
+    }
 }
 
 fn of_output(error: &output::Error) -> Verdict {

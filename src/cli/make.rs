@@ -53,6 +53,7 @@ pub async fn run(args: &MakeArgs, session: &Session<'_>, ui: &Ui) -> Result<Exit
     }
     args.build.destinations()?;
     args.build.onto()?;
+    args.build.docker(session)?;
     super::push::sources(&args.build.cache_from)?;
     args.verify.selection()?;
     lock::warn_of_lints(&images, ui);

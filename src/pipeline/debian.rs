@@ -148,6 +148,7 @@ impl Session<'_> {
             sbom: false,
             cache_from: &CacheFrom::default(),
             remote: false,
+            docker: None,
             layout: Path::new(""),
         };
         let mut bases = Bases::new();

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use super::{Error, Session};
 use crate::build::base::{self, BaseRequest};
 use crate::build::pins::Pins;
+use crate::docker::Builder;
+use crate::lock::Lock;
 use crate::oci::{Compression, layout};
 use crate::project::{BaseReference, ImageSpec};
 use crate::render::docker::{self, RenderedFile};
@@ -16,8 +18,8 @@ pub enum Purpose {
     Write,
     /// To be compared: nothing is looked up or written.
     Check,
-    /// For the classic builder of an engine, at once.
-    ClassicBuilder,
+    /// To be built at once: whoever builds says what the base is.
+    Build(Builder),
 }
 
 impl Session<'_> {
@@ -32,21 +34,35 @@ impl Session<'_> {
         if image.name != root.name {
             self.current_lock(image)?;
         }
-        let base = if image.name == root.name { self.digest_pinned(root, purpose).await? } else { None };
-        let registry = self.project.registry.as_ref().map(|registry| format!("{registry}/")).unwrap_or_default();
-        let arguments = self.project.images.values().flat_map(|image| image.docker.build_args.keys());
-        let mut build_args: Vec<_> = arguments.cloned().collect();
-        build_args.sort();
-        build_args.dedup();
-        Ok(docker::files(&docker::Request {
+        let is_built = matches!(purpose, Purpose::Build(_));
+        let base = match image.name == root.name && !is_built {
+            true => self.digest_pinned(root, purpose).await?,
+            false => None,
+        };
+        let request = docker::Request {
+            base: base.as_deref(),
+            cache_mounts: !matches!(purpose, Purpose::Build(Builder::Classic(_))),
+            ..self.rendering(image, root, &lock)
+        };
+        Ok(docker::files(&request)?)
+    }
+
+    /// What Dockerfiles of `image` are rendered from, but for the base.
+    pub(super) fn rendering<'r>(
+        &'r self,
+        image: &'r ImageSpec,
+        root: &'r ImageSpec,
+        lock: &'r Lock,
+    ) -> docker::Request<'r> {
+        docker::Request {
             project: &self.project.root,
             image,
-            root: (root, &lock),
-            registry: &registry,
-            base: base.as_deref(),
-            build_args: &build_args,
-            cache_mounts: purpose != Purpose::ClassicBuilder,
-        })?)
+            root: (root, lock),
+            registry: self.project.registry.as_deref(),
+            base: None,
+            images: &self.project.images,
+            cache_mounts: true,
+        }
     }
 
     /// Writes `files` into the folder of `image`; returns those that were not there like this.

@@ -13,8 +13,8 @@ use rattler_conda_types::Subdir;
 use super::fields::{distinct, get};
 use super::yaml::{Document, Entry, Node, Value};
 use super::{
-    Age, AptPolicy, BaseReference, BaseSource, ChangeKind, Denied, DockerSettings, Error, Help, Mirror, Place,
-    RelockPolicy, Snapshot, Strip,
+    Age, AptPolicy, BaseReference, BaseSource, ChangeKind, Denied, DockerSettings, EngineKind, Error, Help, Mirror,
+    Place, RelockPolicy, Snapshot, Strip,
 };
 use crate::cache::{ParseSizeError, Size};
 use crate::oci::{Platform, reference};
@@ -25,8 +25,10 @@ pub(super) const FILE: &str = "esker.yml";
 /// Layers an image may have: Docker refuses more than 125, the base's counted; below 3 there is nothing to share.
 const LAYERS: std::ops::RangeInclusive<usize> = 3..=110;
 
-const PROJECT_KEYS: [&str; 27] = [
+const PROJECT_KEYS: [&str; 29] = [
     "registry",
+    "engine",
+    "buildkitd",
     "cache-limit",
     "base",
     "platforms",
@@ -83,6 +85,8 @@ const IMAGE_KEYS: [&str; 22] = [
 #[derive(Debug, Default)]
 pub(super) struct Config {
     pub(super) registry: Option<String>,
+    pub(super) engine: EngineKind,
+    pub(super) buildkitd: Option<String>,
     pub(super) cache_limit: Option<Size>,
     pub(super) root: Root,
     /// What images have that do not say otherwise.
@@ -155,6 +159,8 @@ impl Config {
         let fields = root.fields(FILE, &PROJECT_KEYS)?;
         Ok(Self {
             registry: get(fields, "registry").map(registry).transpose()?,
+            engine: get(fields, "engine").map(engine).transpose()?.unwrap_or_default(),
+            buildkitd: get(fields, "buildkitd").map(|node| node.text("buildkitd").map(str::to_owned)).transpose()?,
             cache_limit: get(fields, "cache-limit").map(cache_limit).transpose()?,
             root: get(fields, "root").map(root_image).transpose()?.unwrap_or_default(),
             defaults: Settings::read(fields)?,
@@ -237,6 +243,14 @@ fn registry(node: &Node) -> Result<String, Error> {
         return Err(node.bad_value("registry", problem));
     }
     Ok(text.to_owned())
+}
+
+fn engine(node: &Node) -> Result<EngineKind, Error> {
+    match node.text("engine")? {
+        "native" => Ok(EngineKind::Native),
+        "docker" => Ok(EngineKind::Docker),
+        _ => Err(node.bad_value("engine", "write `native` or `docker`")),
+    }
 }
 
 fn cache_limit(node: &Node) -> Result<Size, Error> {

@@ -54,6 +54,10 @@ pub struct Project {
     pub root: PathBuf,
     /// The registry and namespace that images are named after (`quay.io/pangeo`), if the project has one.
     pub registry: Option<String>,
+    /// What builds images (`engine:`).
+    pub engine: EngineKind,
+    /// The BuildKit daemon that builds instead of the Docker engine (`buildkitd:`).
+    pub buildkitd: Option<String>,
     /// What the cache may have after a build (`cache-limit:`).
     pub cache_limit: Option<Size>,
     /// The images by name, parents before children, else by name.
@@ -62,6 +66,16 @@ pub struct Project {
     pub root_image: Option<String>,
     /// Changes of locks that `esker diff` refuses (`deny:`, `allow:`).
     pub denied: Denied,
+}
+
+/// What builds images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineKind {
+    /// esker itself: packages to layers, with nothing run.
+    #[default]
+    Native,
+    /// The Docker engine or a BuildKit daemon, from Dockerfiles.
+    Docker,
 }
 
 /// One image: its own folder and all it inherits.

@@ -107,6 +107,8 @@ impl<'a> Resolver<'a> {
         Ok(Project {
             root: self.root.to_owned(),
             registry: self.config.registry.clone(),
+            engine: self.config.engine,
+            buildkitd: self.config.buildkitd.clone(),
             cache_limit: self.config.cache_limit,
             images,
             root_image,

@@ -56,6 +56,8 @@ pub struct ImageContent {
     pub workdir: String,
     /// The account behind `user`.
     pub account: Account,
+    /// What Docker does first in an image that is built `FROM` this one.
+    pub on_build: Vec<String>,
 }
 
 /// The account that the image's processes run as.
@@ -145,13 +147,15 @@ pub fn image_content(image: &ImageSpec, root: Option<&ImageSpec>) -> Result<Imag
     let mut add = |path: &str, content: Vec<u8>, mode, owner| {
         files.push(ContentFile { path: path.to_owned(), content, mode, owner });
     };
+    let is_root = root.is_some_and(|root| root.name == image.name);
     let start = match image.file("start") {
         Some(path) => read(path)?,
+        // What Docker builds on the image of the root prefix says by the variable which image it is.
+        None if is_root => render("start.sh", START, context! { image => format!("${{PANGEO_ENV:-{}}}", image.name) })?,
         None => render("start.sh", START, context! { image => image.name })?,
     };
     add("srv/start", start, 0o755, USER);
     add("srv/serve", render("serve.sh", SERVE, context! {})?, 0o755, USER);
-    let is_root = root.is_some_and(|root| root.name == image.name);
     let (prefix, environment) = active(is_root);
     let activation = context! { prefix, environment, root => ROOT_PREFIX };
     add("etc/profile.d/init_conda.sh", render("init_conda.sh", ACTIVATION, activation)?, 0o644, (0, 0));
@@ -178,6 +182,7 @@ pub fn image_content(image: &ImageSpec, root: Option<&ImageSpec>) -> Result<Imag
         user: format!("{}:{}", USER.0, USER.1),
         workdir: account.home.clone(),
         account,
+        on_build: Vec::new(),
     })
 }
 

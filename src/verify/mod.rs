@@ -89,6 +89,8 @@ pub struct Request<'a> {
     pub runner: Option<&'a Path>,
     /// The program `podman`, by name or path.
     pub podman: &'a Path,
+    /// Where the Docker engine is.
+    pub docker: &'a crate::docker::Setting,
 }
 
 /// What came of it.

@@ -116,6 +116,7 @@ fn preparation<'a>(request: &'a Request<'a>, image: &'a Image) -> Preparation<'a
         keep: request.keep_unpacked,
         runner: request.runner,
         podman: request.podman,
+        docker: request.docker,
     }
 }
 

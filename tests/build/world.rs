@@ -217,6 +217,7 @@ pub fn content() -> ImageContent {
             home: "/home/jovyan".into(),
             shell: "/bin/bash".into(),
         },
+        on_build: vec![],
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use esker::docker::Engine;
+use esker::docker::{Engine, Setting};
 use esker::oci::Platform;
 use esker::verify::runtime::ContainerConfig;
 use esker::verify::runtime::{Command, Exit, Preparation, Prepared, Stop};
@@ -15,8 +15,13 @@ use crate::skip::skipped;
 
 const SOON: Duration = Duration::from_secs(60);
 
+/// The engine that this machine's environment names.
+pub fn setting() -> Setting {
+    Setting { host: std::env::var("DOCKER_HOST").ok(), ..Setting::default() }
+}
+
 async fn engine() -> Option<Engine> {
-    let engine = Engine::connect().await;
+    let engine = Engine::connect(&setting()).await;
     if let Err(error) = &engine {
         skipped(&error.to_string());
     }
@@ -44,6 +49,7 @@ async fn loaded(model: &Model) -> Prepared {
         keep: false,
         runner: None,
         podman: "podman".as_ref(),
+        docker: &setting(),
     };
     preparation.docker(&esker::progress::Silent).await.unwrap()
 }
@@ -106,21 +112,10 @@ async fn users_mounts_and_read_only_images() {
     prepared.remove().await;
 }
 
-/// Run by [`an_engine_that_is_not_there_is_said_to_be_out_of_reach`] in a process of its own.
 #[tokio::test]
-async fn helper_that_connects_to_nothing() {
-    if std::env::var("DOCKER_HOST").is_ok_and(|host| host == NOWHERE) {
-        let error = Engine::connect().await.unwrap_err();
-        assert!(matches!(error, esker::docker::Error::Unreachable(_)) && error.remedy().is_some(), "{error:?}");
-    }
-}
-
-const NOWHERE: &str = "unix:///nowhere/docker.sock";
-
-#[test]
-fn an_engine_that_is_not_there_is_said_to_be_out_of_reach() {
-    let mut helper = std::process::Command::new(std::env::current_exe().unwrap());
-    helper.args(["docker::helper_that_connects_to_nothing", "--exact"]).env("DOCKER_HOST", NOWHERE);
-    let output = helper.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+async fn an_engine_that_is_not_there_is_said_to_be_out_of_reach() {
+    let nowhere = "unix:///nowhere/docker.sock";
+    let error = Engine::connect(&Setting { host: Some(nowhere.into()), ..Setting::default() }).await.unwrap_err();
+    assert!(matches!(error, esker::docker::Error::Unreachable { .. }) && error.remedy().is_some(), "{error:?}");
+    assert!(error.to_string().contains(nowhere), "{error}");
 }

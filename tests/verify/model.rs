@@ -263,6 +263,7 @@ impl Model {
             equipment: &self.equipment,
             runner: Some(&tiny::esker()),
             podman: &self.podman,
+            docker: &crate::docker::setting(),
         };
         verify(&request, &Silent).await
     }

@@ -140,6 +140,7 @@ mod engine {
             keep: false,
             runner: None,
             podman: "podman".as_ref(),
+            docker: &crate::docker::setting(),
         };
         match preparation.podman(&esker::progress::Silent).await {
             Ok(prepared) => Some(prepared),

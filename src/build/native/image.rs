@@ -15,7 +15,7 @@ use crate::oci::{Compression, Digest, Layout};
 use crate::render::ImageContent;
 
 /// Labels and annotations that describe one image, and would be wrong of another that is built on it.
-const DESCRIBES: &str = "org.opencontainers.image.";
+pub const DESCRIBES: &str = "org.opencontainers.image.";
 /// `PATH` where the base sets none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -46,36 +46,53 @@ pub struct WrittenImage {
     pub config: Digest,
 }
 
+impl WrittenImage {
+    /// Writes a configuration, which says that the image is for `platform`, and its manifest into `layout`, which has all
+    /// the `layers`.
+    ///
+    /// # Errors
+    /// When the layout cannot be written.
+    pub fn write(
+        layout: &Layout,
+        configuration: &impl serde::Serialize,
+        platform: oci_spec::image::Platform,
+        layers: Vec<Descriptor>,
+        annotations: HashMap<String, String>,
+    ) -> Result<Self, crate::oci::Error> {
+        let config = layout.put_json(MediaType::ImageConfig, configuration)?;
+        let manifest = ImageManifestBuilder::default()
+            .schema_version(2u32)
+            .media_type(MediaType::ImageManifest)
+            .config(config.clone())
+            .layers(layers)
+            .annotations(annotations)
+            .build()
+            .expect("it is complete");
+        let mut descriptor = layout.put_json(MediaType::ImageManifest, &manifest)?;
+        let digest = |descriptor: &Descriptor| Digest::try_from(descriptor.digest()).expect("the layout made it");
+        let (manifest, config) = (digest(&descriptor), digest(&config));
+        descriptor.set_platform(Some(platform));
+        Ok(Self { descriptor, manifest, config })
+    }
+}
+
 impl PlatformImage<'_> {
     /// Writes configuration and manifest into `layout`, which has all the layers.
     ///
     /// # Errors
     /// When the layout cannot be written.
     pub fn write(&self, layout: &Layout) -> Result<WrittenImage, crate::oci::Error> {
-        let configuration = self.configuration();
-        let config = layout.put_json(MediaType::ImageConfig, &configuration)?;
         let mut layers: Vec<Descriptor> = self.base.layers.iter().map(|layer| layer.descriptor.clone()).collect();
         let media_type = self.compression.layer_media_type();
         layers.extend(self.layers.iter().map(|(made, _)| Descriptor::new(media_type.clone(), made.size, made.digest)));
-        let manifest = ImageManifestBuilder::default()
-            .schema_version(2u32)
-            .media_type(MediaType::ImageManifest)
-            .config(config.clone())
-            .layers(layers)
-            .annotations(self.annotations())
-            .build()
-            .expect("it is complete");
-        let mut descriptor = layout.put_json(MediaType::ImageManifest, &manifest)?;
-        let digest = |descriptor: &Descriptor| Digest::try_from(descriptor.digest()).expect("the layout made it");
-        let (manifest, config) = (digest(&descriptor), digest(&config));
+        let configuration = self.configuration();
         let mut platform = PlatformBuilder::default()
             .architecture(configuration.architecture().clone())
             .os(configuration.os().clone())
             .build()
             .expect("it is complete");
         platform.set_variant(configuration.variant().clone());
-        descriptor.set_platform(Some(platform));
-        Ok(WrittenImage { descriptor, manifest, config })
+        WrittenImage::write(layout, &self.with_triggers(&configuration), platform, layers, self.annotations())
     }
 
     fn configuration(&self) -> ImageConfiguration {
@@ -89,6 +106,15 @@ impl PlatformImage<'_> {
         configuration.set_history(Some(self.history()));
         configuration.set_config(Some(self.config()));
         configuration
+    }
+
+    /// `configuration` with what Docker knows and OCI does not.
+    fn with_triggers(&self, configuration: &ImageConfiguration) -> serde_json::Value {
+        let mut value = serde_json::to_value(configuration).expect("a configuration is JSON");
+        if !self.content.on_build.is_empty() {
+            value["config"]["OnBuild"] = self.content.on_build.clone().into();
+        }
+        value
     }
 
     fn config(&self) -> Config {

@@ -87,6 +87,8 @@ struct Content {
     user: String,
     workdir: String,
     account: (String, u64, u64, String, String),
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    on_build: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -358,7 +360,8 @@ fn has_variables(lock: &Lock) -> bool {
 
 impl Content {
     fn of(content: &ImageContent) -> Self {
-        let ImageContent { files, env, entrypoint, cmd, labels, exposed_ports, user, workdir, account } = content;
+        let ImageContent { files, env, entrypoint, cmd, labels, exposed_ports, user, workdir, account, on_build } =
+            content;
         let pairs = |map: &IndexMap<String, String>| map.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
         let Account { name, uid, gid, home, shell } = account;
         Self {
@@ -371,6 +374,7 @@ impl Content {
             user: user.clone(),
             workdir: workdir.clone(),
             account: (name.clone(), *uid, *gid, home.clone(), shell.clone()),
+            on_build: on_build.clone(),
         }
     }
 
@@ -386,6 +390,7 @@ impl Content {
             user: self.user.clone(),
             workdir: self.workdir.clone(),
             account: Account { name, uid, gid, home, shell },
+            on_build: self.on_build.clone(),
         })
     }
 }

@@ -27,7 +27,7 @@ mod entries;
 mod error;
 mod fragment;
 mod history;
-mod image;
+pub(super) mod image;
 pub mod inputs;
 mod install;
 mod interpreter;

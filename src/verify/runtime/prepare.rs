@@ -6,7 +6,7 @@ use super::docker::Docker;
 use super::embedded::{Embedded, Key, Privilege, UnpackedImage};
 use super::podman::Podman;
 use super::{ContainerConfig, ContainerRuntime, Error};
-use crate::docker::Engine;
+use crate::docker::{self, Engine};
 use crate::oci::{Image, Layout, Ownership, unpack};
 use crate::progress::{Progress, Task, Unit};
 
@@ -28,6 +28,8 @@ pub struct Preparation<'a> {
     pub runner: Option<&'a Path>,
     /// The program `podman`.
     pub podman: &'a Path,
+    /// Where the Docker engine is.
+    pub docker: &'a docker::Setting,
 }
 
 /// An image that is ready to run, until it is removed.
@@ -90,7 +92,7 @@ impl Preparation<'_> {
     /// # Errors
     /// [`Error::Docker`] and [`Error::Image`].
     pub async fn docker(&self, progress: &dyn Progress) -> Result<Prepared, Error> {
-        let engine = Engine::connect().await?;
+        let engine = Engine::connect(self.docker).await?;
         let id = self.image.config_digest.to_string();
         if engine.has_image(&id).await? {
             let runtime = Docker::new(engine, id, self.config.clone());
@@ -99,7 +101,7 @@ impl Preparation<'_> {
         let _task = Task::start(progress, "loading the image into Docker", None, Unit::Bytes);
         let tag = format!("esker-verify:{}", &self.image.config_digest.hex()[..12]);
         let loaded = engine.load_image(self.layout, self.image, &tag).await.map_err(|error| match error {
-            crate::docker::Error::Image(unreadable) => Error::Image(unreadable),
+            docker::Error::Image(unreadable) => Error::Image(unreadable),
             refused => refused.into(),
         })?;
         let name = loaded.name;

@@ -1,0 +1,5 @@
+"""Something to install."""
+
+
+def wish(whom):
+    return f"a good day, {whom}"

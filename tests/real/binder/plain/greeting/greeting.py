@@ -1,0 +1,5 @@
+"""Something to install."""
+
+
+def greet(whom):
+    return f"hello {whom}"
