@@ -15,6 +15,7 @@ mod steps;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bollard::container::{AttachContainerResults, LogOutput};
