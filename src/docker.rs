@@ -14,8 +14,7 @@ mod steps;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bollard::container::{AttachContainerResults, LogOutput};

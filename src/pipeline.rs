@@ -437,8 +437,8 @@ impl<'a> Session<'a> {
             selection: choice.selection,
             equipment: &equipment,
             runner: None,
-            docker: &self.settings.docker,
             podman: &self.settings.podman,
+            docker: &self.settings.docker,
         };
         let verification = verify::verify(&request, self.progress).await?;
         if verification.verified.is_some() && choice.selection.skip.is_empty() {

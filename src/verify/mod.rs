@@ -87,10 +87,10 @@ pub struct Request<'a> {
     pub equipment: &'a Equipment,
     /// The `esker` program that the embedded runner starts; this process's own if `None`.
     pub runner: Option<&'a Path>,
-    /// Where the Docker engine is.
-    pub docker: &'a crate::docker::Setting,
     /// The program `podman`, by name or path.
     pub podman: &'a Path,
+    /// Where the Docker engine is.
+    pub docker: &'a crate::docker::Setting,
 }
 
 /// What came of it.

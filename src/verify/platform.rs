@@ -117,6 +117,7 @@ fn preparation<'a>(request: &'a Request<'a>, image: &'a Image) -> Preparation<'a
         runner: request.runner,
         docker: request.docker,
         podman: request.podman,
+        docker: request.docker,
     }
 }
 

@@ -115,7 +115,7 @@ impl Built {
 
     /// The content of all files in the image for `platform` whose path begins like this.
     pub fn files(&self, platform: Platform, prefix: &str) -> BTreeMap<String, String> {
-        let files = read_files(&self.image(platform), &self.layout, &|path: &str| path.starts_with(prefix)).unwrap();
+        let files = read_files(&self.image(platform), &self.layout, |path: &str| path.starts_with(prefix)).unwrap();
         files.into_iter().map(|(path, content)| (path, String::from_utf8_lossy(&content).into_owned())).collect()
     }
 }

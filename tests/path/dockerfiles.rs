@@ -73,7 +73,8 @@ fn repository(project: &Project, name: &str, server: &Server) -> PathBuf {
     for file in files.iter().filter(|file| file.is_file()) {
         let channel = server.url().to_string();
         let written = fs_err::read_to_string(file).unwrap();
-        fs_err::write(file, written.replace("https://channel.example.org/real", channel.trim_end_matches('/'))).unwrap();
+        fs_err::write(file, written.replace("https://channel.example.org/real", channel.trim_end_matches('/')))
+            .unwrap();
     }
     folder
 }
@@ -108,7 +109,8 @@ fn folders_build_on_the_base_image_or_fail() {
     let folder = repository(&project, "in-binder", &server);
     let ran = built_on(&by_docker.0, &folder, &child.0);
     assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
-    let said = run("docker", &["run", "--rm", &child.0, "bash", "-c", "cat built.txt; echo $WISHED; pwd; which python"]);
+    let said =
+        run("docker", &["run", "--rm", &child.0, "bash", "-c", "cat built.txt; echo $WISHED; pwd; which python"]);
     assert!(said.contains("postBuild"), "{said}");
     assert!(said.ends_with("yes\n/home/jovyan\n/srv/conda/envs/notebook/bin/python\n"), "{said}");
 

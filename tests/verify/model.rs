@@ -262,8 +262,8 @@ impl Model {
             selection: &self.selection,
             equipment: &self.equipment,
             runner: Some(&tiny::esker()),
-            docker: &crate::docker::setting(),
             podman: &self.podman,
+            docker: &crate::docker::setting(),
         };
         verify(&request, &Silent).await
     }

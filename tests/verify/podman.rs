@@ -141,6 +141,7 @@ mod engine {
             runner: None,
             docker: &crate::docker::setting(),
             podman: "podman".as_ref(),
+            docker: &crate::docker::setting(),
         };
         match preparation.podman(&esker::progress::Silent).await {
             Ok(prepared) => Some(prepared),
@@ -163,7 +164,9 @@ mod engine {
 
     #[tokio::test]
     async fn an_image_is_verified_and_removed() {
-        let model = own(serving_model());
+        let mut model = own(serving_model());
+        // Without overlays, each of an ordinary user's containers begins with a copy of the image.
+        model.timeout = SOON * 2;
         let Some(prepared) = loaded(&model).await else { return };
         assert!(has_image(&id(&model)));
         removed(prepared).await;

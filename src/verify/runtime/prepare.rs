@@ -26,10 +26,10 @@ pub struct Preparation<'a> {
     pub keep: bool,
     /// The `esker` program that the embedded runner starts.
     pub runner: Option<&'a Path>,
-    /// Where the Docker engine is.
-    pub docker: &'a docker::Setting,
     /// The program `podman`.
     pub podman: &'a Path,
+    /// Where the Docker engine is.
+    pub docker: &'a docker::Setting,
 }
 
 /// An image that is ready to run, until it is removed.
