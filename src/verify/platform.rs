@@ -115,7 +115,6 @@ fn preparation<'a>(request: &'a Request<'a>, image: &'a Image) -> Preparation<'a
         work_dir: request.work_dir,
         keep: request.keep_unpacked,
         runner: request.runner,
-        docker: request.docker,
         podman: request.podman,
         docker: request.docker,
     }
