@@ -50,7 +50,6 @@ async fn loaded(model: &Model) -> Prepared {
         runner: None,
         docker: &setting(),
         podman: "podman".as_ref(),
-        docker: &setting(),
     };
     preparation.docker(&esker::progress::Silent).await.unwrap()
 }

@@ -141,7 +141,6 @@ mod engine {
             runner: None,
             docker: &crate::docker::setting(),
             podman: "podman".as_ref(),
-            docker: &crate::docker::setting(),
         };
         match preparation.podman(&esker::progress::Silent).await {
             Ok(prepared) => Some(prepared),
