@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use oci_spec::distribution::Reference;
 use serde::{Deserialize, Serialize};
 
@@ -254,6 +255,8 @@ struct Stamp {
     packages: Digest,
     /// Of the project's own tests of the image.
     tests: Digest,
+    /// The commands that were run to tell what is inside.
+    info: IndexMap<String, String>,
     report: Report,
 }
 
@@ -457,6 +460,7 @@ impl<'a> Session<'a> {
             && stamp.runtime == runtime
             && stamp.report.digest == digest
             && stamp.packages == packages
+            && stamp.info == image.info
             && stamp.tests == verify::tests_digest(&self.tests_dir(), &image.name).ok()?;
         same.then_some(stamp.report)
     }
@@ -473,6 +477,7 @@ impl<'a> Session<'a> {
             runtime,
             packages: Digest::of(&packages),
             tests: verify::tests_digest(&self.tests_dir(), &image.name)?,
+            info: image.info.clone(),
             report,
         };
         let path = self.stamp_path(image);

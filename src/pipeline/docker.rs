@@ -66,7 +66,7 @@ impl Session<'_> {
             recipes,
             platforms: &platforms,
             bases: &bases,
-            packages: locks.flat_map(|lock| packages(lock, &platforms)).collect(),
+            packages: locks.flat_map(packages).collect(),
             compression: choice.compression,
             source_date_epoch: self.settings.source_date_epoch,
             cache_dir: &self.settings.cache_dir,
@@ -123,7 +123,7 @@ impl Session<'_> {
     }
 }
 
-/// The packages of `lock` for `platforms`.
-fn packages<'a>(lock: &'a Lock, platforms: &'a [Platform]) -> impl Iterator<Item = &'a LockedPackage> {
-    platforms.iter().flat_map(|platform| lock.packages_for(platform.subdir()))
+/// The packages of `lock` for every platform: a Dockerfile names what it installs with for all of them.
+fn packages(lock: &Lock) -> impl Iterator<Item = &LockedPackage> {
+    Platform::ALL.into_iter().flat_map(|platform| lock.packages_for(platform.subdir()))
 }
