@@ -39,7 +39,7 @@ const MACHINE: [&str; 16] = [
 /// Services for an init that no container has.
 const SERVICES: [&str; 3] = ["etc/systemd/system/", "etc/rc", "var/lib/systemd/"];
 /// Packages that the judge has besides, and where they keep what they make.
-const BESIDES: [&str; 3] = ["ca-certificates", "libssl3", "openssl"];
+const BESIDES: [&str; 4] = ["bzip2", "ca-certificates", "libssl3", "openssl"];
 const CERTIFICATES: [&str; 3] = ["etc/ssl", "etc/ca-certificates", "usr/local/share/ca-certificates"];
 /// Folders whose content the judge goes without.
 const DROPPED: [&str; 11] = [

@@ -35,7 +35,7 @@ const MUTATIONS: &[(&str, Break)] = &[
     }),
     ("identity.files", |m| {
         let record = m.record("zlib");
-        m.edit(&record, "\"files\":[]", "\"files\":[\"lib/libz.a\"]");
+        m.edit(&record, "\"files\":[]", "\"files\":[\"lib/libz.so\"]");
     }),
     ("identity.files", |m| {
         let record = m.record("conda");

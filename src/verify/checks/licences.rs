@@ -1,8 +1,8 @@
 //! Under which licences the packages of an image are.
 //!
 //! Who publishes an image hands out all that is in it. What a channel says of a package's licence is all that can be
-//! known here; a few packages (`_libgcc_mutex`) have none, and are listed. Those that the environment asks for by name
-//! must have one: they were chosen, and can be looked up.
+//! known here; a few packages (`_libgcc_mutex`) have none, and are listed. conda packages that the environment asks for by
+//! name must have one: they were chosen, and can be looked up. Many wheels have theirs in a file alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,8 @@ pub fn recorded(subject: &Subject<'_>) -> Finding {
         }
     }
     let asked = requested(subject);
-    let faults = without.iter().filter(|name| asked.contains(**name)).map(|name| (*name).to_owned()).collect();
+    let is_fault = |name: &&&str| asked.contains(**name) && prefixes.iter().any(|p| p.packages.contains_key(**name));
+    let faults = without.iter().filter(is_fault).map(|name| (*name).to_owned()).collect();
     let mut facts = BTreeMap::new();
     facts.insert("licences".to_owned(), by_count(&licences));
     if !without.is_empty() {
