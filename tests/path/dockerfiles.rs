@@ -83,7 +83,9 @@ fn repository(project: &Project, name: &str, server: &Server) -> PathBuf {
 fn built_on(base: &str, folder: &Path, tag: &str) -> Ran {
     let mut docker = Command::new("docker");
     docker.args(["build", "--network", "host", "--tag", tag, "--build-arg"]).arg(format!("BASE_IMAGE={base}"));
-    Ran::new(docker.arg(folder).output().unwrap())
+    let dockerfiles = ["binder/Dockerfile", "Dockerfile"].map(|name| folder.join(name));
+    let dockerfile = dockerfiles.iter().find(|file| file.is_file()).unwrap();
+    Ran::new(docker.arg("--file").arg(dockerfile).arg(folder).output().unwrap())
 }
 
 /// Removes an image from the engine when it is dropped.
@@ -122,10 +124,12 @@ fn folders_build_on_the_base_image_or_fail() {
     assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
     let said = run("docker", &["run", "--rm", &child.0, "bash", "-c", "cat built.txt; echo $GREETED; id -u"]);
     assert!(said.contains("postBuild") && said.ends_with("yes\n1000\n"), "{said}");
+    let environment = fs_err::read_to_string(folder.join("environment.yml")).unwrap() + "  - no-such-package\n";
+    // The earliest step last, as each breaks the build before those that came here first.
     for (file, content, expected) in [
         ("postBuild", "#!/bin/bash\nexit 7\n", "returned a non-zero code: 7"),
         ("requirements.txt", "./nowhere\n", "nowhere"),
-        ("environment.yml", "channels: []\ndependencies: [no-such-package]\n", "no-such-package"),
+        ("environment.yml", &environment, "no-such-package"),
         ("apt.txt", "no-such-debian-package\n", "returned a non-zero code"),
     ] {
         fs_err::write(folder.join(file), content).unwrap();
