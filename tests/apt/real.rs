@@ -127,7 +127,9 @@ fn may_differ(path: &str, theirs: &Files) -> bool {
     let is_of_others = BESIDES.iter().any(|package| {
         let info = |suffix: &str| format!("var/lib/dpkg/info/{package}{suffix}");
         let lists = [".list", ":amd64.list", ":arm64.list"].iter().filter_map(|suffix| theirs.get(&info(suffix)));
-        let has = |list: &[u8]| String::from_utf8_lossy(list).lines().any(|line| line.get(1..) == Some(path));
+        // Lists have paths as the package has them: /bin leads to /usr/bin.
+        let is = |line: &str| line.get(1..) == Some(path) || path.strip_prefix("usr") == Some(line);
+        let has = |list: &[u8]| String::from_utf8_lossy(list).lines().any(is);
         lists.into_iter().any(|(_, list)| has(list)) || path.starts_with(&info(".")) || path.starts_with(&info(":"))
     });
     let is_in = |folders: &[&str]| folders.iter().any(|folder| path.starts_with(folder));
