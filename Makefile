@@ -9,7 +9,7 @@ PROFILE ?= release
 ESKER := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/esker
 IMAGES := base-image base-notebook pangeo-notebook ml-notebook
 
-.PHONY: help demo test lint esker real $(IMAGES)
+.PHONY: help demo dockerfiles test lint esker real $(IMAGES)
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z$$()A-Z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/\$$\(IMAGES\)/IMAGE/; s/:.*## /\t/' | expand -t 16
@@ -27,6 +27,9 @@ real:  ## Make the real channel and base system that the demo and the end-to-end
 
 demo: esker real  ## Do the whole job, with packages that the language and Debian registries have
 	ESKER=$(ESKER) REAL=$(REAL) tests/real/demo
+
+dockerfiles: esker real  ## Build the four images by Docker for both architectures, emulated where need be
+	ESKER=$(ESKER) REAL=$(REAL) tests/real/dockerfiles
 
 test: real  ## Run all tests
 	@command -v cargo-nextest > /dev/null || cargo install --locked cargo-nextest

@@ -9,7 +9,7 @@ use tiny_http::{Header, Response, Server};
 
 /// The script that is `jupyter` in the model image. As process 1 it has to ask for SIGTERM to get it.
 pub const SCRIPT: &str = r#"
-[[ ${*: -1} == --version ]] && echo 4.9.9 && exit
+[[ ${*: -1} == --version ]] && exec jupyter-lab "${@:2}"
 [[ $* == "labextension list" ]] && echo "JupyterLab v4.9.9" && exit
 export FAKE_ARGUMENTS="$*"
 [[ $FAKE == stubborn ]] || trap 'exit 0' TERM

@@ -53,7 +53,7 @@ async fn logs_are_kept_of_failures_and_make_way_for_the_next_run() {
     assert_eq!(fs_err::read_dir(model.logs().join(&folder)).unwrap().count(), report.failures().count());
 
     model.keep_all_logs = true;
-    model.program("jupyterhub-singleuser", "[[ $* == --version ]] && echo 5.3.0");
+    model.program("jupyterhub-singleuser", "[[ $* == --version ]] && sleep 1 && echo 5.3.0");
     let report = verified(&model).await;
     let running = report.platforms[0].checks.iter().filter(|check| check.log.is_some()).count();
     assert!(running > 10 && check(&report, "dask.local-cluster").log.is_some(), "{running}");

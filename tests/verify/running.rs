@@ -23,7 +23,7 @@ case "$*" in
     *nbclient*) echo '@esker {"end": true, "plots": 1}' ;;
     *pytest*) echo "2 passed in 0.01s" ;;
     *jupyter_client*) echo '@esker {"kernel": "python3", "answer": "2"}'; echo '@esker {"end": true}' ;;
-    *dask-scheduler*) printf 42 ;;
+    *dask-scheduler*) dask-scheduler --version && dask-worker --version && printf 42 ;;
     *importlib*) echo '@esker {"begin": "json"}'; echo '@esker {"compiled": []}' ;;
     *scheduler_preload*) ;;
     *LocalCluster*) echo 42 ;;
@@ -33,7 +33,7 @@ esac"#;
 /// Lists extensions, or says its version.
 const JUPYTER: &str = r#"
 [[ $* == "labextension list" ]] && echo "JupyterLab v4.9.9" && echo "    widgets v5 enabled OK" && exit
-echo 4.9.9"#;
+exec jupyter-lab "${@:2}""#;
 
 /// What is broken in images that serve, and the check that must notice.
 const SERVING_MUTATIONS: &[(&str, Break)] = &[
@@ -57,7 +57,7 @@ exec jupyter lab "$@""#;
 /// What is broken, and the checks that must notice.
 const MUTATIONS: &[(&[&str], Break)] = &[
     (&["entrypoint.exec", "entrypoint.signals"], |m| m.edit("srv/start", "exec \"$@\"", "\"$@\"; true")),
-    (&["entrypoint.exec"], |m| m.edit("srv/start", "exec", "set -- \"${@//\\*/all}\"; exec")),
+    (&["entrypoint.exec", "hub.command"], |m| m.edit("srv/start", "exec", "set -- \"${@//\\*/all}\"; exec")),
     // With a tini in the lock that start does not use.
     (&["identity.root", "entrypoint.init", "entrypoint.zombies"], |m| {
         m.root = Some(lock(&[("conda", "25.5.1"), ("tini", "0.19.0")]));
@@ -70,11 +70,12 @@ const MUTATIONS: &[(&[&str], Break)] = &[
         m.edit("etc/profile.d/init_conda.sh", "export", "[[ $0 == /srv/start ]] && export");
     }),
     (&["hub.empty-home"], |m| m.edit("srv/start", "exec", ": > ~/.started; exec")),
-    (&["hub.singleuser"], |m| m.program("jupyterhub-singleuser", "exit 1")),
+    (&["hub.singleuser"], |m| m.program("jupyterhub-singleuser", "sleep 1; exit 1")),
+    (&["hub.command"], |m| m.program("serve", "echo nothing")),
     (&["hub.command"], |m| m.program("serve", "exec jupyter lab \"$@\"")),
     (&["hub.command"], |m| m.program("serve", "exec jupyterhub-singleuser \"$@\"")),
     (&["hub.binder"], |m| m.program("python3", "echo None")),
-    (&["dask.commands"], |m| m.program("dask-worker", "exit 1")),
+    (&["dask.commands", "dask.scheduler-worker"], |m| m.program("dask-worker", "exit 1")),
     (&["dask.gateway-preload"], |m| m.edit_python("*scheduler_preload*) ;;", "*scheduler_preload*) exit 1 ;;")),
     (&["dask.local-cluster"], |m| m.edit_python("echo 42", "echo 41")),
     (&["dask.scheduler-worker"], |m| m.edit_python("printf 42", "printf 41")),
@@ -98,17 +99,10 @@ impl Model {
 /// A model with a stand-in for every program that checks run.
 pub fn running_model() -> Model {
     let mut model = Model::running();
-    for package in [
-        "dask-gateway",
-        "distributed",
-        "ipykernel",
-        "jupyter_client",
-        "jupyterhub-singleuser",
-        "jupyterlab",
-        "nbclient",
-    ] {
+    for package in ["dask-gateway", "distributed", "ipykernel", "jupyter_client", "jupyterhub-singleuser", "nbclient"] {
         model.package(package, "1.0");
     }
+    model.package("jupyterlab", "4.9.9");
     for package in ["pip", "pytest"] {
         model.package(package, "1.0");
     }
@@ -119,8 +113,8 @@ pub fn running_model() -> Model {
         model.program(name, "[[ $* == --version ]]");
     }
     model.program("serve", SERVE);
-    model.program("jupyterhub-singleuser", "[[ $* == --version ]] && echo 5.3.0");
-    model.program("jupyter-lab", "echo 4.9.9");
+    model.program("jupyterhub-singleuser", "[[ $* == --version ]] && sleep 1 && echo 5.3.0");
+    model.program("jupyter-lab", "sleep 1; echo 4.9.9");
     model.program("jupyter", JUPYTER);
     for name in ["common/test_all.py", "model/first.ipynb"] {
         model.test(name);

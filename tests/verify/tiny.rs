@@ -6,7 +6,7 @@ use std::process::Command;
 use esker::verify::runtime::ContainerConfig;
 use esker::verify::runtime::embedded::{Embedded, UnpackedImage};
 
-const PROGRAMS: [&str; 4] = ["/bin/bash", "/bin/sleep", "/bin/cat", "/bin/ls"];
+const PROGRAMS: [&str; 5] = ["/bin/bash", "/bin/sleep", "/bin/cat", "/bin/ls", "/bin/mkfifo"];
 
 /// Where the `esker` program is. It is another place for tests run as a user who cannot see the build directory.
 pub fn esker() -> PathBuf {

@@ -45,13 +45,18 @@ pub async fn signals(scene: &Scene<'_>) -> Result<Finding, Error> {
 }
 
 /// A child whose parent has ended, below a program that looks after no children, as notebook kernels are. What counts
-/// them is another child of that program.
+/// them is another child of that program, and tells it when it has: by then the child has ended, and whoever reaps has had
+/// the time for that.
 const ORPHAN: &str = r#"
-( (sleep 0.2) & )
-( sleep 1; zombies=0
+mkfifo /tmp/count
+( (exec sleep 0.1) & echo $! > /tmp/orphan )
+( exec > /tmp/count
+  read -r orphan < /tmp/orphan
+  while read -r _ _ state _ < "/proc/$orphan/stat" && [ "$state" != Z ]; do sleep 0.05; done
+  sleep 0.2; zombies=0
   for stat in /proc/[0-9]*/stat; do read -r _ _ state _ < "$stat" && [ "$state" = Z ] && zombies=$((zombies + 1)); done
   echo "$zombies" ) 2> /dev/null &
-exec sleep 2"#;
+exec cat /tmp/count"#;
 
 pub async fn zombies(scene: &Scene<'_>) -> Result<Finding, Error> {
     if let Some(reason) = no_init(scene) {

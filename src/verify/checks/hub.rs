@@ -1,6 +1,6 @@
 //! What JupyterHub's spawners and BinderHub do with an image.
 
-use super::jupyter::try_server;
+use super::jupyter::{ARBITRARY, SPELLING, try_one};
 use super::scene::{Scene, prints, succeeds};
 use super::{Finding, Outcome};
 use crate::verify::runtime::{Command, Error};
@@ -11,9 +11,6 @@ pub async fn empty_home(scene: &Scene<'_>) -> Result<Finding, Error> {
     Ok(prints(&output, "ok").into())
 }
 
-/// A user whom no image can know, in root's group, as OpenShift runs images.
-const ARBITRARY: (u32, u32) = (54321, 0);
-
 pub async fn arbitrary_user(scene: &Scene<'_>) -> Result<Finding, Error> {
     let (uid, gid) = ARBITRARY;
     let script = r#"cd && : > written && command -v python && echo "$UID:${GROUPS[0]}""#;
@@ -21,7 +18,7 @@ pub async fn arbitrary_user(scene: &Scene<'_>) -> Result<Finding, Error> {
     let expected = format!("/{}/bin/python\n{uid}:{gid}", scene.subject.prefix);
     match prints(&scene.run(&script).await?, &expected) {
         Outcome::Passed if scene.subject.locked("jupyterlab").is_some() => {
-            Ok(try_server(scene, "ServerApp", |command| command.as_user(uid, gid)).await?.outcome.into())
+            try_one(scene, SPELLING, |command| command.as_user(uid, gid)).await
         }
         outcome => Ok(outcome.into()),
     }
@@ -32,7 +29,7 @@ pub async fn read_only(scene: &Scene<'_>) -> Result<Finding, Error> {
     let script = Command::arguments(["bash", "-lc", script]).read_only().over_empty_home();
     match prints(&scene.run(&script).await?, "ok") {
         Outcome::Passed if scene.subject.locked("jupyterlab").is_some() => {
-            Ok(try_server(scene, "ServerApp", Command::read_only).await?.outcome.into())
+            try_one(scene, SPELLING, Command::read_only).await
         }
         outcome => Ok(outcome.into()),
     }
@@ -42,24 +39,29 @@ pub async fn singleuser(scene: &Scene<'_>) -> Result<Finding, Error> {
     Ok(succeeds(&scene.run(&Command::arguments(["jupyterhub-singleuser", "--version"])).await?))
 }
 
+/// Tells which server a command comes to, by the processes there are: `jupyter lab` and scripts become another program.
+const WHICH: &str = include_str!("command.sh");
+
 pub async fn command(scene: &Scene<'_>) -> Result<Finding, Error> {
-    let version = |program: &'static str| async move {
-        let output = scene.run(&Command::arguments([program, "--version"])).await?;
-        Ok::<_, Error>(output.stdout.trim().to_owned())
+    let Ok(cmd) = shlex::try_join(scene.subject.container.cmd.iter().map(String::as_str)) else {
+        return Ok(Outcome::failed("the command has a word with a NUL").into());
     };
-    let cmd = scene.subject.container.cmd.iter().map(String::as_str);
-    let asked = Command::arguments(cmd.chain(["--version"]));
-    let expected = (version("jupyterhub-singleuser").await?, version("jupyter-lab").await?);
+    // In the script's own text: as words of their own they would be found as the program that is looked for.
+    let asked = Command::arguments(["bash", "-c", &format!("command=({cmd})\n{WHICH}")]).over_empty_home();
     let in_hub = scene.run(&asked.clone().env("JUPYTERHUB_API_TOKEN", "esker-verify")).await?;
     let alone = scene.run(&asked).await?;
-    let said = [(&in_hub, &expected.0, "in a hub"), (&alone, &expected.1, "alone")];
-    let faults = said.into_iter().filter(|(output, version, _)| output.stdout.trim() != version.as_str());
-    let faults = faults.map(|(output, version, place)| format!("{place} it says {:?}, not {version:?}", output.text()));
+    let said: [(_, &[&str], _); 2] =
+        [(&in_hub, &["jupyterhub-singleuser", "jupyter-labhub"], "in a hub"), (&alone, &["jupyter-lab"], "alone")];
+    let faults = said.into_iter().filter(|(output, servers, _)| !servers.contains(&output.stdout.trim()));
+    let faults = faults
+        .map(|(output, servers, place)| format!("{place} it is {:?}, not {}", output.text(), servers.join(" or ")));
     Ok(Outcome::of_faults("the command starts something else", faults.collect()).into())
 }
 
 pub async fn binder(scene: &Scene<'_>) -> Result<Finding, Error> {
-    let script = "import jupyterlab, shutil; print(shutil.which('jupyter-lab'))";
+    // That it can be imported, the servers show that other checks start.
+    let script =
+        "import importlib.util, shutil; print(importlib.util.find_spec('jupyterlab') and shutil.which('jupyter-lab'))";
     let output = scene.run(&Command::arguments(["python3", "-c", script])).await?;
     Ok(prints(&output, "/srv/conda/envs/notebook/bin/jupyter-lab").into())
 }

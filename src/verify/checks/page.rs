@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use self::driver::{Browser, Driver};
-use super::jupyter::{Server, TOKEN};
+use super::jupyter::{SPELLING, Server, TOKEN};
 use super::scene::Scene;
 use super::{Finding, GRACE, Outcome};
 use crate::verify::runtime::Error;
@@ -31,7 +31,7 @@ pub async fn notebook(scene: &Scene<'_>) -> Result<Finding, Error> {
         Ok(driver) => driver,
         Err(reason) => return Ok(Outcome::not_run(reason).into()),
     };
-    let server = Server::start(scene, "ServerApp", |command| command).await?;
+    let server = Server::start(scene, SPELLING, |command| command).await?;
     let judged = match server.until_ready(scene.timeout).await {
         Ok(_) => visit(scene, &server, &driver).await,
         Err(reason) => Err(reason),

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
+use super::dask::SCHEDULER_AND_WORKER;
 use super::imports::Imported;
+use super::jupyter::try_strictest;
 use super::{Finding, Outcome};
 use crate::verify::equipment::Equipment;
 use crate::verify::runtime::{Command, ContainerRuntime, Error, Output};
@@ -27,6 +29,8 @@ pub struct Scene<'a> {
 #[derive(Default)]
 pub struct Shared {
     imported: OnceCell<Imported>,
+    strictest: OnceCell<Outcome>,
+    cluster: OnceCell<Output>,
 }
 
 impl<'a> Scene<'a> {
@@ -47,6 +51,23 @@ impl<'a> Scene<'a> {
     /// Those of [`run`](Self::run).
     pub async fn imported(&self) -> Result<&Imported, Error> {
         self.shared.imported.get_or_try_init(|| Imported::find(self)).await
+    }
+
+    /// Whether a server comes up under everything at once that checks ask of servers one by one, as [`try_strictest`]
+    /// has it. It is started once for all checks that ask.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run).
+    pub async fn strictest_server(&self) -> Result<&Outcome, Error> {
+        self.shared.strictest.get_or_try_init(|| try_strictest(self)).await
+    }
+
+    /// What a sum comes to that a dask scheduler has a worker do, both started once for all checks that ask.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run).
+    pub async fn cluster(&self) -> Result<&Output, Error> {
+        self.shared.cluster.get_or_try_init(|| self.python(SCHEDULER_AND_WORKER)).await
     }
 
     /// Runs a program to its end.

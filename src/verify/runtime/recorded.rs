@@ -82,14 +82,9 @@ fn describe(command: &Command) -> String {
     env.chain(argv).collect::<Vec<_>>().join(" ")
 }
 
-/// `word` as a shell would read it.
+/// `word` as a shell would read it. No program can be given one with a NUL, which has no spelling.
 fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
+    shlex::try_quote(word).map_or_else(|_| word.to_owned(), std::borrow::Cow::into_owned)
 }
 
 #[cfg(test)]

@@ -104,8 +104,11 @@ fn make_directory(work_dir: &Path) -> Result<(TempDir, File), Error> {
     fs_err::create_dir_all(work_dir).map_err(unusable(work_dir))?;
     remove_abandoned(work_dir);
     let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(work_dir).map_err(unusable(work_dir))?;
-    let lock = File::create(directory.path().join(LOCK)).map_err(unusable(directory.path()))?;
+    // Locked before it has its name: another run would take one that is not for abandoned.
+    let unlocked = directory.path().join("lock.new");
+    let lock = File::create(&unlocked).map_err(unusable(directory.path()))?;
     lock.lock().map_err(unusable(directory.path()))?;
+    fs_err::rename(unlocked, directory.path().join(LOCK)).map_err(unusable(directory.path()))?;
     make_inside(directory.path())?;
     Ok((directory, lock))
 }
