@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::common::{Ran, Server, skipped};
 use crate::real::{Project, host, json, run, text, usable};
-use esker::oci::Platform;
+use esker::oci::{Digest, Platform};
 use esker::verify::runtime::embedded::can_run;
 
 /// The project, locked, with its base where it looks for it; `None`, said to be skipped, without channel or engine.
@@ -93,6 +93,41 @@ fn built_on(base: &str, folder: &Path, tag: &str) -> Ran {
     Ran::new(docker.arg("--file").arg(dockerfile).arg(folder).output().unwrap())
 }
 
+/// A folder that is a Debian archive of one package: `tree`, which `apt.txt` of the folder `plain` asks for.
+fn debian_archive(project: &Project) -> PathBuf {
+    let (archive, package) = (project.path("archive"), project.path("tree"));
+    for folder in ["archive/all", "tree/DEBIAN", "tree/usr/bin"] {
+        fs_err::create_dir_all(project.path(folder)).unwrap();
+    }
+    let control = "Package: tree\nVersion: 1.0\nArchitecture: all\nMaintainer: Nobody <nobody@example.org>\n";
+    fs_err::write(package.join("DEBIAN/control"), format!("{control}Description: a tree\n")).unwrap();
+    let program = package.join("usr/bin/tree");
+    fs_err::write(&program, "#!/bin/sh\necho a tree\n").unwrap();
+    run("chmod", &["0755", text(&program)]);
+    run("dpkg-deb", &["--build", "--root-owner-group", text(&package), text(&archive.join("all/tree.deb"))]);
+    let deb = fs_err::read(archive.join("all/tree.deb")).unwrap();
+    let digest = Digest::of(&deb).hex();
+    let file = format!("Filename: all/tree.deb\nSize: {}\nSHA256: {digest}\n", deb.len());
+    fs_err::write(archive.join("all/Packages"), format!("{control}{file}Description: a tree\n")).unwrap();
+    archive
+}
+
+/// Gives the image `from` a source of Debian packages in the place of its own, as `to`.
+fn add_source(from: &str, source: &str, to: &str) {
+    let list = tempfile::NamedTempFile::new().unwrap();
+    fs_err::write(list.path(), source).unwrap();
+    let container = run("docker", &["create", from]);
+    let container = container.trim();
+    run("docker", &["cp", text(list.path()), &format!("{container}:/etc/apt/sources.list")]);
+    // What `commit` takes over of an image leaves these out.
+    let steps = run("docker", &["image", "inspect", "--format", "{{json .Config.OnBuild}}", from]);
+    let steps: Vec<String> = serde_json::from_str(&steps).unwrap();
+    let changes: Vec<_> = steps.iter().map(|step| format!("--change=ONBUILD {step}")).collect();
+    let words = std::iter::once("commit").chain(changes.iter().map(String::as_str)).chain([container, to]);
+    run("docker", &words.collect::<Vec<_>>());
+    run("docker", &["rm", container]);
+}
+
 /// Removes an image from the engine when it is dropped.
 struct Tag(String);
 
@@ -104,7 +139,7 @@ impl Drop for Tag {
 
 #[test]
 fn folders_build_on_the_base_image_or_fail() {
-    let Some(project) = project() else { return };
+    let Some(project) = project().filter(|_| usable("dpkg-deb", &["--version"])) else { return };
     let tag = |name: &str| Tag(format!("esker-test-{name}:{}", std::process::id()));
     let (by_docker, by_itself, child) = (tag("docker"), tag("native"), tag("child"));
     for (engine, Tag(name)) in [("docker", &by_docker), ("native", &by_itself)] {
@@ -124,12 +159,17 @@ fn folders_build_on_the_base_image_or_fail() {
     // The image that was built without Docker has the same steps. What follows on another line shows that a step's
     // failure is the build's.
     let folder = repository(&project, "plain", &server);
-    fs_err::write(folder.join("apt.txt"), "# none\n\n").unwrap();
-    let ran = built_on(&by_itself.0, &folder, &child.0);
+    let archive = Server::start(debian_archive(&project));
+    let with_archive = tag("archive");
+    let source = format!("deb [trusted=yes] {} all/\n", archive.url());
+    add_source(&by_itself.0, &source, &with_archive.0);
+    let ran = built_on(&with_archive.0, &folder, &child.0);
     assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
-    let said = run("docker", &["run", "--rm", &child.0, "bash", "-c", "cat built.txt; echo $GREETED; id -u"]);
+    let said = run("docker", &["run", "--rm", &child.0, "bash", "-c", "tree; cat built.txt; echo $GREETED; id -u"]);
+    assert!(said.starts_with("a tree\n"), "{said}");
     assert!(said.contains("postBuild") && said.ends_with("yes\n1000\n"), "{said}");
     let environment = fs_err::read_to_string(folder.join("environment.yml")).unwrap() + "  - no-such-package\n";
+    fs_err::write(folder.join("apt.txt"), "# none\n\n").unwrap();
     // The earliest step last, as each breaks the build before those that came here first.
     for (file, content, expected) in [
         ("postBuild", "#!/bin/bash\nexit 7\n", "returned a non-zero code: 7"),

@@ -1,8 +1,11 @@
 //! Verify runs what was built: as an ordinary user, with Docker, and not at all where the platform cannot run. (As
 //! root, or whoever runs the tests, it is run by `esker make`.)
 
+use std::path::Path;
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use esker::oci::Platform;
 use esker::verify::runtime::embedded::can_run;
 use serde_json::Value;
@@ -101,13 +104,41 @@ fn a_browser_opens_jupyterlab_and_a_picture_is_kept() {
         return;
     }
     let Some((project, _)) = Project::built() else { return };
-    let ran = project.ok(&["verify", IMAGE, "--platform", &host(), "--only", "page", "--json"]);
+    let ran = project.ok(&["verify", IMAGE, "--platform", &host(), "--only", "page", "--json", "--report", "report"]);
     let report = json(&ran);
     let checks = report["images"][0]["platforms"][0]["checks"].as_array().unwrap();
     let page = checks.iter().find(|check| check["name"] == "page.notebook").unwrap();
     assert_eq!(page["status"], "passed", "{page:#}");
     let picture = fs_err::read(page["facts"]["picture"].as_str().unwrap()).unwrap();
     assert!(picture.starts_with(b"\x89PNG\r\n") && picture.len() > 20_000, "{} bytes", picture.len());
+    // The report has it inside.
+    let report = fs_err::read_to_string(project.path("project/report/report.html")).unwrap();
+    assert!(report.contains(&STANDARD.encode(picture)));
+}
+
+/// The notebooks and the files for pytest that this repository has for `base-notebook` and `pangeo-notebook`, in an image that
+/// has what they need. (Those of `ml-notebook` need packages that the real channel lacks.)
+#[test]
+fn this_repositorys_own_tests_run() {
+    let Some((project, _)) = Project::built() else { return };
+    let to = project.path("project/tests");
+    fs_err::remove_dir_all(&to).unwrap();
+    fs_err::create_dir_all(to.join(IMAGE)).unwrap();
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    fs_err::create_dir(to.join("common")).unwrap();
+    fs_err::copy(tests.join("common/test_image.py"), to.join("common/test_image.py")).unwrap();
+    for folder in ["base-notebook", "pangeo-notebook"] {
+        for entry in fs_err::read_dir(tests.join(folder)).unwrap() {
+            let from = entry.unwrap().path();
+            fs_err::copy(&from, to.join(IMAGE).join(from.file_name().unwrap())).unwrap();
+        }
+    }
+    let report = json(&project.ok(&["verify", IMAGE, "--platform", &host(), "--only", "tests", "--json"]));
+    let checks = report["images"][0]["platforms"][0]["checks"].as_array().unwrap();
+    let check = |name: &str| checks.iter().find(|check| check["name"] == name).unwrap();
+    let (notebooks, pytest) = (check("tests.notebooks"), check("tests.pytest"));
+    assert_eq!((&notebooks["status"], &pytest["status"]), (&"passed".into(), &"passed".into()), "{checks:#?}");
+    assert_eq!((&notebooks["facts"]["notebooks"], &notebooks["facts"]["plots"]), (&"2".into(), &"1".into()));
 }
 
 #[test]

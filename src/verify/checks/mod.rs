@@ -29,6 +29,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 pub use info::NAME as INFO;
+pub use page::PICTURE;
 pub use scene::{Scene, Shared};
 pub use secrets::may_hold_secrets;
 pub use suites::tests_digest;

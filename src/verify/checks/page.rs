@@ -21,6 +21,8 @@ use crate::verify::runtime::Error;
 /// What the cell says when it has run.
 const ANSWER: &str = "the answer is 42";
 const NAME: &str = "esker.ipynb";
+/// The fact that says where the picture is.
+pub const PICTURE: &str = "picture";
 /// The setting by which JupyterLab asks nobody whether to fetch news, as its page would save it.
 const NO_NEWS: (&str, &str) = ("@jupyterlab/apputils-extension:notification", "{\"fetchNews\": \"false\"}");
 /// Shift and Enter, as WebDriver spells keys.
@@ -37,7 +39,7 @@ pub async fn notebook(scene: &Scene<'_>) -> Result<Finding, Error> {
         Err(reason) => Err(reason),
     };
     let (facts, judged) = match judged {
-        Ok(picture) => (vec![("picture", picture.display().to_string())], Ok(())),
+        Ok(picture) => (vec![(PICTURE, picture.display().to_string())], Ok(())),
         Err(reason) => (Vec::new(), Err(reason)),
     };
     server.stop(judged.map(|()| facts), GRACE.min(scene.timeout)).await

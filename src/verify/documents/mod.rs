@@ -77,10 +77,14 @@ fn take_logs(folder: &Path, report: &mut Report) -> Result<(), Error> {
 
 /// The end of the log at `path`.
 fn shown(path: &Path) -> Result<String, Error> {
-    let bytes = fs_err::read(path).map_err(crate::oci::Error::read(path))?;
+    let bytes = read(path)?;
     let end = &bytes[bytes.len().saturating_sub(SHOWN)..];
     let text = String::from_utf8_lossy(end);
     Ok(if end.len() < bytes.len() { format!("(only the end)\n{text}") } else { text.into_owned() })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    Ok(fs_err::read(path).map_err(crate::oci::Error::read(path))?)
 }
 
 fn render((name, source): (&'static str, &str), context: &impl Serialize) -> Result<String, Error> {

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use super::space::{Line, Space};
-use super::{Described, printable};
-use crate::verify::checks::{ALL, INFO};
+use super::{Described, printable, read};
+use crate::verify::checks::{ALL, INFO, PICTURE};
 use crate::verify::{CheckReport, Error, Outcome, PlatformReport, Report, RuntimeKind, folder_name};
 
 /// All images of a run.
@@ -70,6 +72,8 @@ struct Check {
     facts: Vec<Line>,
     log: String,
     log_path: String,
+    /// A PNG in base64, if one was taken.
+    picture: String,
     time: String,
     /// Of the slowest check's time.
     percent: String,
@@ -201,6 +205,9 @@ impl Check {
         let facts = report.facts.iter().filter(|_| report.name != INFO);
         let text = report.log.as_deref().map(log).transpose()?.unwrap_or_default();
         let path = report.log.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        // An earlier run's picture, of a report that still holds, may have been removed since.
+        let picture = report.facts.get(PICTURE).map(Path::new).filter(|path| path.is_file());
+        let picture = picture.map(read).transpose()?;
         let is_noticeable = report.seconds >= 0.005;
         Ok(Self {
             name: report.name.clone(),
@@ -212,6 +219,7 @@ impl Check {
             facts: facts.map(|(name, value)| Line::new(name, value)).collect(),
             log: printable(&text),
             log_path: path,
+            picture: picture.map(|png| STANDARD.encode(png)).unwrap_or_default(),
             time: if is_noticeable { format!("{:.2} s", report.seconds) } else { String::new() },
             percent: format!("{:.1}", 100.0 * report.seconds / slowest.max(0.001)),
         })
