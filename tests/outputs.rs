@@ -14,6 +14,8 @@ use fake_registry::{Reply, Request};
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "outputs/conda.rs"]
+mod conda;
 mod fake_registry;
 #[path = "outputs/helpers.rs"]
 mod helpers;

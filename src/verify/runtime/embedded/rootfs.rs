@@ -223,3 +223,22 @@ fn pivot(root: &Path) -> Result<(), Failure> {
     umount2(".", MntFlags::MNT_DETACH).step("detach the old root")?;
     chdir("/").step("enter the new root")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::unescaped;
+
+    #[test]
+    fn paths_of_the_kernels_tables_are_plain_again() {
+        for (written, plain) in [
+            ("/sys", "/sys"),
+            (r"/a\040b\134c", r"/a b\c"),
+            (r"\011\012", "\t\n"),
+            (r"/a\04", r"/a\04"),
+            (r"\400", r"\400"),
+            ("", ""),
+        ] {
+            assert_eq!(unescaped(written.as_bytes()), plain.as_bytes(), "{written}");
+        }
+    }
+}
