@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
+use futures::{StreamExt, TryStreamExt};
 use oci_spec::distribution::Reference;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,10 @@ use crate::build::Built;
 use crate::oci::{self, Digest, Layer, Layout, Platform, canonical_json, layout, reference};
 use crate::progress::{Task, Unit};
 use crate::project::ImageSpec;
+use crate::registry;
+
+/// How many downloads run at once.
+const AT_ONCE: usize = 4;
 
 /// Where layers of an image can be had.
 #[derive(Serialize, Deserialize)]
@@ -72,23 +77,29 @@ impl Session<'_> {
         }
         let total = missing.iter().map(|layer| layer.size).sum();
         let task = Task::start(self.progress, "pulling layers that are in the registry", Some(total), Unit::Bytes);
-        for layer in &missing {
-            let mut failed = None;
-            for source in &sources {
-                let count = |bytes| task.advance(bytes);
-                match self.registry.blob(source, &layer.descriptor, layout, &count).await {
-                    Ok(_) => {
-                        failed = None;
-                        break;
-                    }
-                    Err(error) => failed = Some(error),
-                }
-            }
-            if let Some(error) = failed {
-                return Err(error.into());
+        let count = |bytes| task.advance(bytes);
+        // Collected: a stream over the closure itself could not move to another thread (rust-lang/rust#102211).
+        let pulls: Vec<_> = missing.iter().map(|layer| self.pull(layer, &sources, layout, &count)).collect();
+        futures::stream::iter(pulls).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        Ok(())
+    }
+
+    /// Brings one layer from the first of `sources` that has it.
+    async fn pull(
+        &self,
+        layer: &Layer,
+        sources: &[Reference],
+        layout: &Layout,
+        count: &(dyn Fn(u64) + Sync),
+    ) -> Result<(), registry::Error> {
+        let mut result = Ok(());
+        for source in sources {
+            result = self.registry.blob(source, &layer.descriptor, layout, count).await.map(drop);
+            if result.is_ok() {
+                break;
             }
         }
-        Ok(())
+        result
     }
 
     fn remote_path(&self, image: &ImageSpec) -> PathBuf {

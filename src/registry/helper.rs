@@ -11,8 +11,8 @@ use tokio::process::Command;
 
 use super::credentials::Credentials;
 
-/// What the protocol has a helper say that knows nothing of a registry.
-const NOT_FOUND: &str = "credentials not found in native keychain";
+/// What the protocol has a helper say that knows nothing of a registry; most add where they looked.
+const NOT_FOUND: &str = "credentials not found";
 /// A user's name that says that the secret is a refresh token.
 const TOKEN: &str = "<token>";
 
@@ -35,7 +35,6 @@ pub async fn ask(name: &str, registry: &str, limit: Duration) -> Result<Option<C
     let answered = tokio::time::timeout(limit, run(&program, registry)).await;
     let (is_success, printed) = answered.map_err(|_| format!("`{program}` has not answered after {seconds} s"))??;
     if !is_success {
-        // Whatever it adds to these words.
         let is_unknown = String::from_utf8_lossy(&printed).contains(NOT_FOUND);
         return if is_unknown { Ok(None) } else { Err(format!("`{program}` failed")) };
     }

@@ -17,7 +17,7 @@ from conda_lock._vendor.conda.history import History
 records = list(PrefixData(sys.argv[1]).iter_records_sorted())
 history = History(sys.argv[1])
 print(json.dumps({
-    'names': [record.name for record in records],
+    'dists': [record.dist_str() for record in records],
     'urls': [record.url for record in records],
     'sha256': [record.sha256 for record in records],
     'files': sorted(file for record in records for file in record.files),
@@ -61,7 +61,7 @@ fn conda_reads_what_is_installed_in_both_prefixes() {
         let found: Value = serde_json::from_str(&judged(judge.env("HOME", sandbox.path("home")))).unwrap();
         assert_eq!(texts(&found, "urls"), locked(&sandbox, image), "{image}: {found}");
         assert_eq!(texts(&found, "sha256").len(), texts(&found, "urls").len(), "{image}: {found}");
-        assert_eq!(texts(&found, "state"), texts(&found, "names"), "{image}: {found}");
+        assert_eq!(texts(&found, "state"), texts(&found, "dists"), "{image}: {found}");
         let environment = sandbox.read(&format!("project/{image}/environment.yml"));
         let asked = texts(&found, "requested");
         assert!(!asked.is_empty() && asked.iter().all(|name| environment.contains(name)), "{image}: {asked:?}");
