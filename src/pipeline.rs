@@ -11,6 +11,7 @@ mod layers;
 mod locking;
 mod published;
 pub mod rebuild;
+mod remote;
 mod rendering;
 
 use std::collections::BTreeMap;
@@ -261,17 +262,14 @@ struct Stamp {
 }
 
 impl<'a> Session<'a> {
-    /// Makes the clients that stages share.
-    ///
-    /// # Errors
-    /// When a client cannot be set up, for example for want of readable credentials.
-    pub fn open(settings: &'a Settings, project: &'a Project, progress: &'a dyn Progress) -> Result<Self, Error> {
+    /// Makes the clients that stages share. Nothing is read or asked before it is needed.
+    pub fn open(settings: &'a Settings, project: &'a Project, progress: &'a dyn Progress) -> Self {
         let registry = registry::Client::new(registry::Options {
             auth_files: settings.credentials.registry_auth_files.clone(),
             insecure: settings.plain_http.clone(),
             ..registry::Options::default()
         });
-        Ok(Self { settings, project, registry, progress, clients: Mutex::default() })
+        Self { settings, project, registry, progress, clients: Mutex::default() }
     }
 
     /// Fetches repodata and packages for `image`: through the mirrors of the command line, the image, the project.
@@ -342,8 +340,8 @@ impl<'a> Session<'a> {
         if self.is_root(image) {
             self.rendering(image, image, &lock).add_triggers(&mut content)?;
         }
-        let bases = self.bases(image, choice, &platforms).await?;
         let published = self.published(choice.cache_from);
+        let bases = self.bases(image, choice, &platforms, published.as_ref()).await?;
         let request = native::Request {
             image: &image.name,
             environments,
@@ -375,7 +373,8 @@ impl<'a> Session<'a> {
         let dir = self.project.layout_dir(&image.name);
         let layout = Layout::open(&dir)?;
         let _mark = self.mark(image, &dir)?;
-        Ok(target.push(&layout, sources, &self.registry, self.progress).await?)
+        let sources: Vec<_> = sources.iter().cloned().chain(self.remote_sources(image, &layout)).collect();
+        Ok(target.push(&layout, &sources, &self.registry, self.progress).await?)
     }
 
     /// Marks `layout` as in use, if it is where the project keeps `image`. Others' layouts are theirs to look after.
@@ -406,7 +405,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Runs the image in `choice.layout` to prove it. A run of all checks on all platforms without a failure is
+    /// Runs the image in `choice.layout` to prove it, once the layers are there that were left in a registry. A run of all checks on all platforms without a failure is
     /// remembered, see [`verified`](Self::verified).
     ///
     /// # Errors
@@ -415,7 +414,10 @@ impl<'a> Session<'a> {
         let lock = self.current_lock(image)?;
         let root = self.root_of(image).map(|root| self.current_lock(root)).transpose()?;
         let layout = Layout::open(choice.layout).map_err(verify::Error::from)?;
-        let _mark = self.mark(image, choice.layout)?;
+        let mark = self.mark(image, choice.layout)?;
+        if mark.is_some() {
+            self.complete(image, &layout, choice.platforms).await?;
+        }
         let equipment = Equipment {
             tests: self.tests_dir(),
             tools: self.settings.cache_dir.join("tools"),

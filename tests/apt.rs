@@ -7,10 +7,13 @@ mod bootstrap;
 mod common;
 #[path = "apt/debian.rs"]
 mod debian;
+mod fake_registry;
 #[path = "apt/hostile.rs"]
 mod hostile;
 #[path = "apt/locking.rs"]
 mod locking;
+#[path = "apt/published.rs"]
+mod published;
 #[path = "apt/real.rs"]
 mod real;
 

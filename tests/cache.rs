@@ -13,13 +13,13 @@ use common::pypi::Wheel;
 use common::{CONDA_FORGE, Pkg, Ran, Sandbox, Server, TinyChannel, skipped};
 use esker::oci::{Digest, Layout, validate};
 use fake_registry::real::RealRegistry;
+use fake_registry::records::{records, replace_record};
 use fake_registry::writable::{Fault, Features, State, Writable};
 use fake_registry::{Reply, Request};
 use serde_json::{Value, json};
 
 const WHEELS: &str = "https://wheels.example.org/";
 const REPOSITORY: &str = "some/tiny";
-const RECORD: &str = "application/vnd.esker.build.v1";
 /// `major.minor` of this machine's Python, and its program.
 type Python = (String, String);
 
@@ -183,31 +183,6 @@ impl World {
 
 fn name(registry: &str, tag: &str) -> String {
     format!("{registry}/{REPOSITORY}:{tag}")
-}
-
-/// Digests of the records in a registry, each with that of its document.
-fn records(state: &State) -> Vec<(String, String)> {
-    let documents = state.manifests.iter().filter(|((_, name), _)| name.starts_with("sha256:"));
-    let parsed =
-        documents.map(|((_, name), (_, bytes))| (name.clone(), serde_json::from_slice::<Value>(bytes).unwrap()));
-    let records = parsed.filter(|(_, document)| document["artifactType"] == RECORD);
-    records.map(|(name, document)| (name, document["layers"][0]["digest"].as_str().unwrap().to_owned())).collect()
-}
-
-/// Puts another record in place of the one in the registry.
-fn replace_record(registry: &Writable, change: impl Fn(&mut Value)) {
-    let state = registry.state();
-    let [(digest, content)] = &records(&state)[..] else { panic!("one record") };
-    let bytes = &state.blobs[&(REPOSITORY.to_owned(), content.clone())];
-    let mut record: Value = serde_json::from_slice(&zstd::decode_all(&bytes[..]).unwrap()).unwrap();
-    change(&mut record);
-    let bytes = zstd::encode_all(record.to_string().as_bytes(), 3).unwrap();
-    registry.seed(REPOSITORY, &bytes);
-    let (_, manifest) = &state.manifests[&(REPOSITORY.to_owned(), digest.clone())];
-    let mut manifest: Value = serde_json::from_slice(manifest).unwrap();
-    manifest["layers"][0]["digest"] = Digest::of(&bytes).to_string().into();
-    manifest["layers"][0]["size"] = bytes.len().into();
-    registry.replace_records(REPOSITORY, manifest.to_string().as_bytes());
 }
 
 #[test]
@@ -405,10 +380,59 @@ fn what_is_published_may_be_damaged_hostile_or_gone() {
         ),
     ];
     for (what, change, warns) in changes {
-        replace_record(&registry, change);
+        replace_record(&registry, REPOSITORY, change);
         check(what, &source, warns);
         restore();
     }
+}
+
+#[test]
+fn layers_that_stayed_in_the_registry_come_when_they_are_needed() {
+    let Some(python) = python() else { return };
+    let world = World::new(&python);
+    let registry = Writable::proper();
+    let target = format!("registry:{}", name(&registry.address, "1"));
+    let first = world.build(&["--output", &target]);
+    world.fresh();
+    let built = world.build(&["--output", &target]);
+    assert_eq!((built.digest(), built.asked.len()), (first.digest(), 0));
+    let layout = || Layout::open(world.sandbox.path("project/.esker/images/tiny")).unwrap();
+    assert!(validate(&layout()).is_err(), "layers stay where they are");
+    // Without them nothing is verified, and without network they do not come.
+    world.run(&["verify", "--offline"]).fails(3, &["does not hold the blob", "build it again"]);
+    // The checks themselves may fail: there is no Jupyter in this image.
+    registry.forget();
+    let ran = world.run(&["verify", "--only", "files", "--json"]);
+    assert!(matches!(ran.code, Some(0 | 1)), "{:?} {}", ran.code, ran.stderr);
+    assert!(ran.stdout.contains(first.digest()), "{}", ran.stdout);
+    validate(&layout()).unwrap();
+    let pulled = |registry: &Writable| registry.requests().iter().filter(|it| it.is_blob()).count();
+    assert!(pulled(&registry) > 1, "{:#?}", registry.log());
+    // They stay, and the next build knows them.
+    registry.forget();
+    world.run(&["verify", "--only", "files"]);
+    assert_eq!(pulled(&registry), 0, "{:#?}", registry.log());
+    // Pushed on to another registry, they are carried there.
+    world.fresh();
+    world.build(&["--output", &target]);
+    let other = Writable::proper();
+    world.ok(&["push", "tiny", &name(&other.address, "2")]);
+    let blobs = |registry: &Writable| registry.state().blobs.into_keys().collect::<BTreeSet<_>>();
+    assert_eq!(blobs(&registry), blobs(&other));
+    // What is not there any more, or is another, is told; the layout is not made worse.
+    world.fresh();
+    world.build(&["--output", &target]);
+    for ((_, digest), bytes) in &registry.state().blobs {
+        if bytes.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+            registry.spoil(REPOSITORY, digest);
+        }
+    }
+    world.run(&["verify", "--only", "files"]).fails(3, &[&registry.address]);
+    // `make` verifies, and so builds what is missing: here nobody has said where else it is.
+    let ran = world.run(&["make", "--only", "files", "--json"]);
+    assert!(matches!(ran.code, Some(0 | 1)), "{:?} {}", ran.code, ran.stderr);
+    assert!(ran.stdout.contains(first.digest()), "{}", ran.stdout);
+    validate(&layout()).unwrap();
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn tree_names(root: &Path) -> Vec<String> {
 fn a_layout_is_not_made_among_other_files() {
     let dir = tempdir().unwrap();
     fs::write(dir.path().join("thesis.tex"), "").unwrap();
-    assert!(matches!(Layout::create(dir.path()), Err(oci::Error::NotALayout { .. })));
+    assert!(matches!(Layout::create(dir.path()), Err(oci::Error::Occupied { .. })));
     assert!(matches!(Layout::open(dir.path()), Err(oci::Error::NotALayout { .. })));
     assert_eq!(tree_names(dir.path()), ["thesis.tex"]);
 }

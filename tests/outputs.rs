@@ -14,7 +14,11 @@ use fake_registry::{Reply, Request};
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "outputs/conda.rs"]
+mod conda;
 mod fake_registry;
+#[path = "outputs/helpers.rs"]
+mod helpers;
 
 fn locked() -> Sandbox {
     let sandbox = Sandbox::new();
@@ -152,6 +156,18 @@ fn who_is_not_logged_in_is_told_how() {
     sandbox.write("auth.json", format!(r#"{{"auths": {{"{}": {{"auth": "dTpw"}}}}}}"#, registry.address).as_bytes());
     let ran = sandbox.command(&["push", "tiny", &to]).env("REGISTRY_AUTH_FILE", sandbox.path("auth.json")).output();
     assert_eq!(Ran::new(ran.unwrap()).code, Some(0));
+}
+
+#[test]
+fn a_layout_wants_a_directory_of_its_own() {
+    let sandbox = locked();
+    sandbox.write("taken/letters.txt", b"mine");
+    let output = format!("oci:{}", sandbox.path("taken").display());
+    let words = ["is not empty and no OCI layout: it has `letters.txt`", "a directory of its own"];
+    sandbox.run(&["build", "tiny", "--output", &output]).fails(2, &words);
+    let found: Vec<_> =
+        fs_err::read_dir(sandbox.path("taken")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(found, ["letters.txt"]);
 }
 
 #[test]

@@ -376,3 +376,47 @@ fn pulling_can_move_between_threads() {
     let reference: Reference = "example.org/some/image:tag".parse().unwrap();
     drop(assert_send(client.resolve(&reference, Platform::LinuxAmd64)));
 }
+
+/// Runs this test again with a helper on `PATH`, which a process cannot change for its threads.
+#[test]
+fn a_program_that_never_answers_is_ended() {
+    use std::os::unix::fs::PermissionsExt;
+
+    const AGAIN: &str = "ESKER_TEST_HELPER_FOLDER";
+    let Some(folder) = std::env::var_os(AGAIN).map(std::path::PathBuf::from) else {
+        let dir = tempdir().unwrap();
+        let helper = dir.path().join("docker-credential-sleeps");
+        fs_err::write(&helper, "#!/bin/sh\necho $$ > \"$0.pid\"\nexec sleep 600\n").unwrap();
+        fs_err::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", "a_program_that_never_answers_is_ended"]).env_remove("NEXTEST");
+        let output = again.env("PATH", path).env(AGAIN, dir.path()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        return;
+    };
+    let registry = Writable::start(
+        Features::default(),
+        |_| Fault::Reply(Reply::status(401).with("www-authenticate", "Basic realm=\"x\"")),
+        |_, reply| reply,
+    );
+    let file = folder.join("config.json");
+    fs_err::write(&file, r#"{"credsStore": "sleeps"}"#).unwrap();
+    let limit = Duration::from_millis(1500);
+    let client = client_with(Options { auth_files: vec![file], helper_timeout: limit, ..Options::default() });
+    let reference: Reference = format!("{}/x/y:z", registry.address).parse().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let start = Instant::now();
+    let error = runtime.block_on(client.manifest(&reference, None)).unwrap_err().to_string();
+    assert!(error.contains("`docker-credential-sleeps` has not answered after 1.5 s"), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(20));
+    let pid = fs_err::read_to_string(folder.join("docker-credential-sleeps.pid")).unwrap();
+    let status = Path::new("/proc").join(pid.trim()).join("status");
+    // Ended, though nobody may have asked yet how.
+    let is_gone = || fs_err::read_to_string(&status).map_or(true, |text| text.contains("State:\tZ"));
+    while !is_gone() {
+        assert!(start.elapsed() < Duration::from_secs(20), "it still runs");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -21,6 +21,7 @@ pub use self::error::Error;
 use self::error::Result;
 use self::rootfs::Rootfs;
 use crate::oci::entries::LayerEntry;
+use crate::oci::walk::ReadFile;
 use crate::oci::{self, Compression, Digest, Image, Layer, Layout, Platform, walk};
 use crate::progress::Progress;
 use crate::project::BaseReference;
@@ -60,6 +61,8 @@ pub struct BaseImage {
     pub config: ImageConfiguration,
     /// Its layers, the lowest first.
     pub layers: Vec<BaseLayer>,
+    /// The digest of everything that decides its bytes, if it was made of packages.
+    pub made_of: Option<Digest>,
 }
 
 /// One layer of a [`BaseImage`].
@@ -141,6 +144,7 @@ impl BaseImage {
             platform: image.platform,
             config: image.config.clone(),
             layers: image.layers.iter().map(|layer| BaseLayer::of(layer, layout)).collect(),
+            made_of: None,
         })
     }
 
@@ -168,6 +172,15 @@ impl BaseImage {
     pub fn read_files(&self, wanted: impl Fn(&str) -> bool) -> Result<BTreeMap<String, Vec<u8>>> {
         let (layers, open) = self.opened()?;
         walk::read_files_of(&layers, &open, &wanted).map_err(|source| self.invalid(source))
+    }
+
+    /// [`read_files`](Self::read_files), with the files' modes and owners.
+    ///
+    /// # Errors
+    /// When a layer cannot be read.
+    pub fn read_entries(&self, wanted: impl Fn(&str) -> bool) -> Result<BTreeMap<String, ReadFile>> {
+        let (layers, open) = self.opened()?;
+        walk::read_entries_of(&layers, &open, &wanted).map_err(|source| self.invalid(source))
     }
 
     /// Calls `visit` with every path that is there after all layers.

@@ -1,5 +1,6 @@
 //! From a lock to an image: the seam between engines.
 
+mod accounts;
 pub mod base;
 pub mod debian;
 pub mod docker;

@@ -16,20 +16,12 @@ impl Client {
     /// # Errors
     /// When it cannot be had, or is another one.
     pub async fn file(&self, label: &str, url: &Url, sha256: &str) -> Result<PathBuf, Error> {
-        let (name, version) = label.split_once(' ').unwrap_or((label, ""));
-        let file = LockedPackage {
-            name: name.to_owned(),
-            version: version.to_owned(),
-            manager: Manager::Conda,
-            subdir: Subdir::NoArch,
-            dependencies: std::collections::BTreeMap::new(),
-            url: url.clone(),
-            md5: None,
-            sha256: Some(sha256.to_owned()),
-            category: String::new(),
-            optional: false,
-        };
-        self.verified_file(&file).await
+        self.verified_file(&locked(label, url, sha256)).await
+    }
+
+    /// Whether [`file`](Self::file) has nothing to download.
+    pub fn has_file(&self, url: &Url, sha256: &str) -> bool {
+        self.package_path(&locked("", url, sha256)).is_ok_and(|path| path.is_file())
     }
 
     /// What is at `url` now, at most `limit` bytes of it; `None` where there is nothing.
@@ -54,5 +46,22 @@ impl Client {
             }
         }
         Ok(Some(bytes))
+    }
+}
+
+/// The file as the cache knows files: by its address and its hash.
+fn locked(label: &str, url: &Url, sha256: &str) -> LockedPackage {
+    let (name, version) = label.split_once(' ').unwrap_or((label, ""));
+    LockedPackage {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        manager: Manager::Conda,
+        subdir: Subdir::NoArch,
+        dependencies: std::collections::BTreeMap::new(),
+        url: url.clone(),
+        md5: None,
+        sha256: Some(sha256.to_owned()),
+        category: String::new(),
+        optional: false,
     }
 }

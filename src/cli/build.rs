@@ -176,8 +176,15 @@ pub async fn build(
         docker: &session.settings.docker,
         progress: ui,
     };
-    for output in if outputs.is_empty() { vec![Output::Layout(layout)] } else { outputs } {
+    if outputs.is_empty() {
+        outputs.push(Output::Layout(layout.clone()));
+    }
+    for output in &outputs {
         places.push(output.put(&built, &means).await?);
+    }
+    if choice.remote {
+        let targets = outputs.iter().filter_map(Output::target).map(Target::reference);
+        session.note_remote(image, &built, &targets.chain(mount_from.iter().cloned()).collect::<Vec<_>>())?;
     }
     session.tidy(&built, mark);
     ui.note(&format!("{} {}", built.image, built.digest));

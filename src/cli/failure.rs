@@ -406,6 +406,7 @@ fn of_oci(error: &oci::Error) -> Verdict {
             of_io(source)
         }
         E::NotALayout { .. } => hint(Kind::Usage, "build the image first: `esker build IMAGE`"),
+        E::Occupied { .. } => hint(Kind::Usage, "a layout wants a directory of its own: an empty one, or none yet"),
         E::MissingBlob { .. } | E::Corrupt { .. } | E::Layer { .. } => {
             hint(Kind::Environment, "remove the layout and build it again")
         }

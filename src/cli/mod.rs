@@ -114,7 +114,7 @@ async fn dispatch(command: Command, settings: &Settings, ui: &Ui) -> Result<Exit
     }
     let project = Project::open(&settings.directory)?;
     // The process is about to end: taking half a million records apart one by one would be a tenth of a short run.
-    let session = ManuallyDrop::new(Session::open(settings, &project, ui)?);
+    let session = ManuallyDrop::new(Session::open(settings, &project, ui));
     match command {
         Command::Make(args) => make::run(&args, &session, ui).await,
         Command::Lock(args) => lock::run(&args, &session, ui).await,

@@ -39,6 +39,14 @@ pub enum Error {
         /// What is missing or different.
         reason: String,
     },
+    /// There are other things where a layout is to be made.
+    #[error("`{path}` is not empty and no OCI layout: it has `{found}`")]
+    Occupied {
+        /// The directory.
+        path: PathBuf,
+        /// One of the things.
+        found: String,
+    },
     /// A blob that something refers to is not there.
     #[error("`{layout}` does not hold the blob `{digest}`")]
     MissingBlob {

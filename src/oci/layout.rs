@@ -44,7 +44,7 @@ impl Layout {
     /// Opens the layout at `dir`, making it if it is not there. Removes what killed processes left behind.
     ///
     /// # Errors
-    /// [`Error::NotALayout`] when `dir` holds other things; [`Error::Write`] when it cannot be made.
+    /// [`Error::Occupied`] when `dir` holds other things; [`Error::Write`] when it cannot be made.
     pub fn create(dir: impl Into<PathBuf>) -> Result<Self> {
         let layout = Self { root: dir.into() };
         if !layout.marker().exists() {
@@ -329,8 +329,7 @@ impl Layout {
             // A process that makes the same layout at this moment shows up as its temporary file or its result.
             let ours = name.to_string_lossy().starts_with(TEMPORARY) || name == "oci-layout" || name == "blobs";
             if !ours {
-                let reason = format!("it holds other files, such as `{}`", name.display());
-                return Err(Error::NotALayout { path: self.root.clone(), reason });
+                return Err(Error::Occupied { path: self.root.clone(), found: name.display().to_string() });
             }
         }
         Ok(())

@@ -98,6 +98,22 @@ pub fn read_files_of(
     open: &Open<'_>,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<BTreeMap<String, Vec<u8>>> {
+    let files = read_entries_of(layers, open, wanted)?;
+    Ok(files.into_iter().map(|(path, (_, bytes))| (path, bytes)).collect())
+}
+
+/// A file: its entry, that of its first name if it has several, and its content.
+pub type ReadFile = (LayerEntry, Vec<u8>);
+
+/// [`read_files_of`], with the files' entries.
+///
+/// # Errors
+/// Those of [`read_files`].
+pub fn read_entries_of(
+    layers: &[Layer],
+    open: &Open<'_>,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<BTreeMap<String, ReadFile>> {
     let mut found = Found::default();
     found.read(layers, open, wanted)?;
     for _ in 0..MAX_LINKS {
@@ -113,7 +129,7 @@ pub fn read_files_of(
 
 #[derive(Default)]
 struct Found {
-    files: BTreeMap<String, Vec<u8>>,
+    files: BTreeMap<String, ReadFile>,
     /// Hard links and what they are another name of.
     links: BTreeMap<String, String>,
     bytes: u64,
@@ -133,7 +149,7 @@ impl Found {
                     }
                     let mut bytes = Vec::new();
                     content.read_to_end(&mut bytes).map_err(Error::read(&entry.path))?;
-                    self.files.insert(path.to_owned(), bytes);
+                    self.files.insert(path.to_owned(), (entry.clone(), bytes));
                 }
                 EntryKind::Hardlink(target) => {
                     self.links.extend(target.to_str().map(|target| (path.to_owned(), target.to_owned())));
@@ -144,7 +160,7 @@ impl Found {
         })
     }
 
-    fn resolve(mut self, wanted: &dyn Fn(&str) -> bool) -> BTreeMap<String, Vec<u8>> {
+    fn resolve(mut self, wanted: &dyn Fn(&str) -> bool) -> BTreeMap<String, ReadFile> {
         for (path, first) in &self.links {
             let mut target = first;
             for _ in 0..MAX_LINKS {
@@ -152,8 +168,8 @@ impl Found {
                     target = next;
                 }
             }
-            if let Some(bytes) = self.files.get(target).cloned() {
-                self.files.insert(path.clone(), bytes);
+            if let Some(file) = self.files.get(target).cloned() {
+                self.files.insert(path.clone(), file);
             }
         }
         self.files.retain(|path, _| wanted(path));

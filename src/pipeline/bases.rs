@@ -8,6 +8,7 @@ use super::{BuildChoice, Error, Session};
 use crate::apt::{self, BootstrapRequest, LockedDeb, Trust};
 use crate::build::base::{self, BaseImage, BaseRequest, packages};
 use crate::build::debian::Bootstrap;
+use crate::build::native::published::Published;
 use crate::build::pins::Pins;
 use crate::oci::Platform;
 use crate::project::{BaseReference, BaseSource, Cutoff, DebianRelease, ImageSpec, Snapshot};
@@ -18,6 +19,7 @@ impl Session<'_> {
         image: &ImageSpec,
         choice: &BuildChoice<'_>,
         platforms: &[Platform],
+        published: Option<&Published<'_>>,
     ) -> Result<BTreeMap<Platform, BaseImage>, Error> {
         // A base of the command line is for this once: only the project's own is pinned.
         let chosen = choice.base.map(|base| BaseSource::Any(base.clone()));
@@ -43,7 +45,7 @@ impl Session<'_> {
                 BaseReference::Debian(release) => {
                     let mut once = Pins::default();
                     let pins = if choice.base.is_some() { &mut once } else { &mut pins };
-                    self.make_base(image, release, &request, pins, anew).await?
+                    self.make_base(image, (release, &request), pins, anew, published).await?
                 }
                 _ => base::resolve(request, &self.registry, self.progress).await?,
             };
@@ -56,14 +58,15 @@ impl Session<'_> {
         Ok(bases)
     }
 
-    /// Makes the base of `request` of the packages that are locked, or that are locked now.
+    /// Makes the base of `request` of the packages that are locked, or that are locked now; or takes it from an image that was
+    /// `published`, unless all packages are here.
     async fn make_base(
         &self,
         image: &ImageSpec,
-        release: &DebianRelease,
-        request: &BaseRequest<'_>,
+        (release, request): (&DebianRelease, &BaseRequest<'_>),
         pins: &mut Pins,
         anew: bool,
+        published: Option<&Published<'_>>,
     ) -> Result<BaseImage, Error> {
         let (snapshot, packages) = self.base_packages(image, (release, request.platform), pins, anew).await?;
         let is_in = |name: &&String| packages.iter().any(|deb| deb.name == **name);
@@ -75,6 +78,15 @@ impl Session<'_> {
             return Ok(base);
         }
         let client = self.channels(image)?;
+        let is_here = |deb: &LockedDeb| client.has_file(&deb.url, &deb.sha256);
+        if let Some(published) = published.filter(|_| !bootstrap.packages.iter().all(is_here)) {
+            let platforms = pins.get(&release.to_string()).map(|pin| &pin.platforms).filter(|_| !anew);
+            let pinned = platforms.and_then(|platforms| platforms.get(&request.platform)).copied();
+            let borrowed = packages::borrow(request, &bootstrap, pinned, &snapshot, published, self.progress).await?;
+            if let Some(base) = borrowed {
+                return Ok(base);
+            }
+        }
         let archives = apt::fetch(&bootstrap.packages, &client, self.progress, self.settings.jobs).await?;
         let archives = archives.into_iter().map(|(_, path)| path).collect();
         Ok(packages::make(request, bootstrap, archives, &snapshot, self.progress).await?)

@@ -152,7 +152,7 @@ impl Session<'_> {
             layout: Path::new(""),
         };
         let mut bases = Bases::new();
-        for (platform, base) in self.bases(image, &choice, &image.platforms).await? {
+        for (platform, base) in self.bases(image, &choice, &image.platforms, None).await? {
             let files = base.read_files(BaseSystem::wants)?;
             bases.insert(platform, (base, BaseSystem::read(platform, files)?));
         }

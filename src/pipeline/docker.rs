@@ -50,7 +50,7 @@ impl Session<'_> {
         for image in root.iter().map(|(root, _)| *root).chain([image]) {
             recipes.push(self.recipe(image, kind).await?);
         }
-        let bases = self.bases(image, choice, &platforms).await?;
+        let bases = self.bases(image, choice, &platforms, None).await?;
         let parent = match (&docker.builder, &root) {
             (Some(builder), Some((root, _))) => Some(self.pushed(root, builder).await?),
             _ => None,

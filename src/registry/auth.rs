@@ -170,12 +170,11 @@ fn denied(reference: &Reference, problem: Option<String>) -> Error {
 
 /// The user's credentials, or why they cannot be had.
 async fn credentials(transport: &Transport, reference: &Reference) -> (Option<Credentials>, Option<String>) {
-    let files = transport.options().auth_files.clone();
-    let (registry, repository) = (reference.registry().to_owned(), reference.repository().to_owned());
-    match tokio::task::spawn_blocking(move || credentials::find(&files, &registry, &repository)).await {
-        Ok(Ok(found)) => (found, None),
-        Ok(Err(error)) => (None, Some(error.to_string())),
-        Err(_) => (None, Some("looking for credentials was interrupted".to_owned())),
+    let options = transport.options();
+    let (registry, repository) = (reference.registry(), reference.repository());
+    match credentials::find(&options.auth_files, registry, repository, options.helper_timeout).await {
+        Ok(found) => (found, None),
+        Err(error) => (None, Some(error.to_string())),
     }
 }
 

@@ -1,11 +1,27 @@
-//! Finds the user's credentials for a registry, in the files Docker and Podman keep them in.
+//! Finds the user's credentials for a registry: in the files Docker and Podman keep them in, and with the programs that
+//! those name.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
+use serde::Deserialize;
 
 use super::error::{Error, Result};
+use super::helper;
+
+/// A file with credentials, as far as it is looked into (`config.json` of Docker, containers-auth.json(5)).
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Config {
+    #[serde(default)]
+    cred_helpers: BTreeMap<String, String>,
+    creds_store: Option<String>,
+    #[serde(default)]
+    auths: serde_json::Value,
+}
 
 /// What a user shows a registry. `Debug` does not.
 #[derive(Clone)]
@@ -22,16 +38,16 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// The first credentials for `repository` of `registry` in `files`; missing files are passed over. May run a credential
-/// helper, so it blocks.
-pub fn find(files: &[PathBuf], registry: &str, repository: &str) -> Result<Option<Credentials>> {
+/// The first credentials for `repository` of `registry` in `files`; missing files are passed over. A program that has not
+/// answered after `limit` is given up.
+pub async fn find(files: &[PathBuf], registry: &str, repository: &str, limit: Duration) -> Result<Option<Credentials>> {
     for file in files.iter().filter(|file| file.exists()) {
         // Podman keeps credentials of single repositories and namespaces as well, the longest name first
         // (containers-auth.json(5)). Docker does not, and its helpers would be asked for nothing.
         let docker = file.file_name().is_some_and(|name| name == "config.json");
         let names = namespaces(registry, repository).into_iter().filter(|_| !docker);
         for name in names.chain(names_of(registry).into_iter().map(str::to_owned)) {
-            if let Some(credentials) = read(file, &name)? {
+            if let Some(credentials) = read(file, &name, limit).await? {
                 return Ok(Some(credentials));
             }
         }
@@ -55,20 +71,24 @@ fn names_of(registry: &str) -> Vec<&str> {
     }
 }
 
-fn read(file: &Path, name: &str) -> Result<Option<Credentials>> {
+/// As Docker does it: a program for this registry goes before what the file has, and one for all comes last.
+async fn read(file: &Path, name: &str, limit: Duration) -> Result<Option<Credentials>> {
     let unusable = |reason: String| Error::Credentials { path: file.to_owned(), reason };
-    let opened = std::fs::File::open(file).map_err(|error| unusable(error.to_string()))?;
-    match get_credential_from_reader(std::io::BufReader::new(opened), name) {
-        Ok(DockerCredential::UsernamePassword(user, password)) => Ok(Some(Credentials::Password(user, password))),
-        Ok(DockerCredential::IdentityToken(token)) => Ok(Some(Credentials::Identity(token))),
-        Err(CredentialRetrievalError::NoCredentialConfigured) => Ok(None),
-        // The one failure the helpers' protocol has a text for.
-        Err(CredentialRetrievalError::HelperFailure { stdout, .. }) if stdout.contains("credentials not found") => {
-            Ok(None)
+    let bytes = fs_err::read(file).map_err(|error| unusable(error.to_string()))?;
+    let Config { cred_helpers, creds_store, auths } =
+        serde_json::from_slice(&bytes).map_err(|error| unusable(error.to_string()))?;
+    if let Some(helper) = cred_helpers.get(name).filter(|helper| !helper.is_empty()) {
+        return helper::ask(helper, name, limit).await.map_err(unusable);
+    }
+    let of_file = serde_json::json!({ "auths": auths }).to_string();
+    match (get_credential_from_reader(of_file.as_bytes(), name), creds_store) {
+        (Ok(DockerCredential::UsernamePassword(user, password)), _) => Ok(Some(Credentials::Password(user, password))),
+        (Ok(DockerCredential::IdentityToken(token)), _) => Ok(Some(Credentials::Identity(token))),
+        (Err(CredentialRetrievalError::NoCredentialConfigured), Some(store)) if !store.is_empty() => {
+            helper::ask(&store, name, limit).await.map_err(unusable)
         }
-        // What a helper printed may hold a secret.
-        Err(CredentialRetrievalError::HelperFailure { helper, .. }) => Err(unusable(format!("`{helper}` failed"))),
-        Err(error) => Err(unusable(error.to_string())),
+        (Err(CredentialRetrievalError::NoCredentialConfigured), _) => Ok(None),
+        (Err(error), _) => Err(unusable(error.to_string())),
     }
 }
 
@@ -76,8 +96,13 @@ fn read(file: &Path, name: &str) -> Result<Option<Credentials>> {
 mod tests {
     use super::*;
 
+    fn find_now(files: &[PathBuf], registry: &str, repository: &str) -> Result<Option<Credentials>> {
+        let found = find(files, registry, repository, Duration::from_secs(60));
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(found)
+    }
+
     fn password(files: &[PathBuf], registry: &str) -> Option<String> {
-        match find(files, registry, "team/image").unwrap()? {
+        match find_now(files, registry, "team/image").unwrap()? {
             Credentials::Password(user, password) => Some(format!("{user}/{password}")),
             Credentials::Identity(token) => Some(token),
         }
@@ -109,7 +134,7 @@ mod tests {
         let files = [podman];
         assert_eq!(password(&files, "quay.io").as_deref(), Some("a/b"));
         assert!(
-            matches!(find(&files, "quay.io", "other/x").unwrap(), Some(Credentials::Password(user, _)) if user == "u")
+            matches!(find_now(&files, "quay.io", "other/x").unwrap(), Some(Credentials::Password(user, _)) if user == "u")
         );
     }
 
@@ -118,7 +143,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.json");
         std::fs::write(&file, "{").unwrap();
-        let error = find(std::slice::from_ref(&file), "quay.io", "team/image").unwrap_err();
+        let error = find_now(std::slice::from_ref(&file), "quay.io", "team/image").unwrap_err();
         assert!(error.to_string().contains(file.to_str().unwrap()), "{error}");
     }
 

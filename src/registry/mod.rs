@@ -9,6 +9,7 @@ mod blob;
 mod challenge;
 mod credentials;
 pub mod error;
+mod helper;
 mod push;
 mod range;
 mod referrers;
@@ -52,6 +53,8 @@ pub struct Options {
     pub user_agent: String,
     /// How long a connection may take to be made, or to be silent.
     pub timeout: Duration,
+    /// How long a program that keeps credentials may take, which may have to ask somebody for a password.
+    pub helper_timeout: Duration,
     /// How long to wait before something is tried again; each time twice as long.
     pub retry_delay: Duration,
 }
@@ -63,6 +66,7 @@ impl Default for Options {
             insecure: Vec::new(),
             user_agent: concat!("esker/", env!("CARGO_PKG_VERSION")).to_owned(),
             timeout: Duration::from_secs(30),
+            helper_timeout: Duration::from_secs(120),
             retry_delay: Duration::from_millis(500),
         }
     }

@@ -6,7 +6,7 @@ use crate::debian::{Deb, Debian};
 use crate::{DATE, debian, files};
 
 /// A Debian whose essential packages have what the real ones of their names have.
-fn essential() -> Vec<Deb> {
+pub fn essential() -> Vec<Deb> {
     let accounts = "root:*:0:0:root:/root:/bin/bash\n_apt:*:42:65534::/nonexistent:/usr/sbin/nologin\n";
     vec![
         Deb::new("base-files", "12.4")

@@ -179,15 +179,7 @@ const EXPECTED: [&str; 2] = ["var/lib/dpkg/diversions", "var/lib/dpkg/status"];
 
 /// What the programs of the system say of it, run in it.
 fn works(debian: &Debian) {
-    let root = debian.sandbox.path("root");
-    let output = format!("dir:{}", root.display());
-    debian.ok(&["build", "--platform", "linux/amd64", "--output", &output]);
-    let null = root.join("dev/null");
-    let made = Command::new("mknod").args(["-m", "666"]).arg(&null).args(["c", "1", "3"]).output();
-    if !made.is_ok_and(|made| made.status.success()) {
-        return skipped("only root may change its root and make devices");
-    }
-    for (script, expected) in [
+    let scripts = [
         ("dpkg -l | grep -c ^ii", "88\n"),
         ("dpkg --audit && dpkg -V && apt-get check -qq && echo clean", "clean\n"),
         (
@@ -210,11 +202,48 @@ fn works(debian: &Debian) {
         ),
         ("dpkg-divert --truename /bin/sh && cat /etc/timezone && date -d @0 +%Z", "/bin/sh.distrib\nEtc/UTC\nUTC\n"),
         ("DEBIAN_FRONTEND=noninteractive dpkg-reconfigure tzdata 2>&1 | grep -c UTC", "3\n"),
-    ] {
+    ];
+    say(debian, &[&ACCOUNTS[..], &scripts].concat());
+}
+
+/// What has to be right of accounts: nothing that pwck(8) and grpck(8) would mend, and no password for the image's user.
+const ACCOUNTS: [(&str, &str); 4] = [
+    ("pwck -r -q && grpck -r && echo clean", "clean\n"),
+    ("passwd -S jovyan", "jovyan L never 0 99999 7 -1\n"),
+    ("grep ^jovyan: /etc/shadow /etc/gshadow", "/etc/shadow:jovyan:!::0:99999:7:::\n/etc/gshadow:jovyan:!::\n"),
+    ("stat -c '%a %u %G' /etc/shadow /etc/gshadow", "640 0 shadow\n640 0 shadow\n"),
+];
+
+/// Runs scripts in the image's system, which say what they are expected to.
+fn say(debian: &Debian, scripts: &[(&str, &str)]) {
+    let root = debian.sandbox.path("root");
+    let output = format!("dir:{}", root.display());
+    debian.ok(&["build", "--platform", "linux/amd64", "--output", &output]);
+    let null = root.join("dev/null");
+    let made = Command::new("mknod").args(["-m", "666"]).arg(&null).args(["c", "1", "3"]).output();
+    if !made.is_ok_and(|made| made.status.success()) {
+        return skipped("only root may change its root and make devices");
+    }
+    for (script, expected) in scripts {
         let mut chroot = Command::new("chroot");
         chroot.arg(&root).args(["/bin/sh", "-c", script]);
         let output = chroot.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
-        assert_eq!(said, expected, "{script}\n{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(said, *expected, "{script}\n{}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+/// On a base that dpkg installed, whose accounts have days of their last changes.
+#[test]
+fn accounts_are_complete_on_a_base_of_dpkgs() {
+    let Some((debian, real)) = debian() else { return };
+    let base = real.join("base/rootfs-amd64.tar");
+    debian.settings_on(&format!("rootfs:{}", base.display()), "linux/amd64", "");
+    debian.ok(&["lock"]);
+    say(&debian, &ACCOUNTS);
+    let root = debian.sandbox.path("root");
+    let theirs = files_of_tar(&base);
+    let (before, after) = (&theirs["etc/shadow"].1, fs_err::read_to_string(root.join("etc/shadow")));
+    let Ok(after) = after else { return skipped("only root may read the file with passwords") };
+    assert_eq!(after, format!("{}jovyan:!::0:99999:7:::\n", String::from_utf8_lossy(before)));
 }

@@ -281,5 +281,6 @@ fn base(folder: &Path, platform: Platform) -> BaseImage {
         platform,
         config,
         layers: vec![BaseLayer { descriptor, diff_id, path }],
+        made_of: None,
     }
 }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use esker::oci::{Digest, Layout};
 
 pub mod real;
+pub mod records;
 pub mod writable;
 
 /// One request, as it came.

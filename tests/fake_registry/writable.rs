@@ -112,6 +112,13 @@ impl Writable {
         self.shared.state.lock().unwrap().blobs.insert(key, bytes.to_vec());
     }
 
+    /// Puts other content in place of a blob.
+    pub fn spoil(&self, repository: &str, digest: &str) {
+        let key = (repository.to_owned(), digest.to_owned());
+        let mut state = self.shared.state.lock().unwrap();
+        state.blobs.get_mut(&key).unwrap().iter_mut().for_each(|byte| *byte ^= 1);
+    }
+
     /// Puts a manifest in place of everything in a repository that refers to something.
     pub fn replace_records(&self, repository: &str, bytes: &[u8]) {
         let mut state = self.shared.state.lock().unwrap();

@@ -109,6 +109,21 @@ mod containers {
     }
 
     #[tokio::test]
+    async fn nothing_of_the_hosts_devices_can_be_written() {
+        let work = tempfile::tempdir().unwrap();
+        let image = tiny::image(work.path());
+        let script = "while read -r id parent device root point options rest; do \
+                      [[ $point == /sys || $point == /sys/* ]] && echo $point ${options%%,*}; done < /proc/self/mountinfo";
+        let output = run(&image, &bash(script)).await;
+        let mounts: Vec<_> = output.stdout.lines().collect();
+        let host = fs_err::read_to_string("/proc/self/mountinfo").unwrap();
+        let points = host.lines().filter_map(|line| line.split(' ').nth(4));
+        let expected = points.filter(|point| *point == "/sys" || point.starts_with("/sys/")).count();
+        assert!(mounts.iter().all(|mount| mount.ends_with(" ro")), "{output:?}");
+        assert_eq!(mounts.len(), expected, "{output:?}\n{host}");
+    }
+
+    #[tokio::test]
     async fn containers_share_nothing_but_the_image() {
         let work = tempfile::tempdir().unwrap();
         let image = tiny::image(work.path());

@@ -66,6 +66,7 @@ impl Memory {
             platform: request.platform,
             config: configuration(request, made.diff_id, vec![]),
             layers: vec![layer],
+            made_of: None,
         }
     }
 }

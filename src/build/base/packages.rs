@@ -8,6 +8,7 @@ use super::error::{Error, Result};
 use super::memory::{Made, Memory, configuration};
 use super::{BaseImage, BaseRequest};
 use crate::build::debian::{Bootstrap, FORMAT};
+use crate::build::native::published::Published;
 use crate::cache::Run;
 use crate::oci::{Digest, Layout, canonical_json};
 use crate::progress::{Progress, Task, Unit};
@@ -19,8 +20,31 @@ use crate::project::Snapshot;
 /// When the cache cannot be used.
 pub fn recall(request: &BaseRequest<'_>, bootstrap: &Bootstrap, snapshot: &Snapshot) -> Result<Option<BaseImage>> {
     let memory = Memory::open(request)?;
-    let made = memory.recall(&record(request, bootstrap));
-    Ok(made.map(|made| image(request, &memory, snapshot, &made)))
+    let key = key(request, bootstrap);
+    let made = memory.recall(&record(&key));
+    Ok(made.map(|made| image(request, &memory, snapshot, key, &made)))
+}
+
+/// The base of `bootstrap` that is a layer of the image `published`, if that has it: what is `pinned` of its digest when
+/// unpacked must be so. It is not remembered: who asks for the base without that image does not get it.
+///
+/// # Errors
+/// When the cache cannot be used.
+pub async fn borrow(
+    request: &BaseRequest<'_>,
+    bootstrap: &Bootstrap,
+    pinned: Option<Digest>,
+    snapshot: &Snapshot,
+    published: &Published<'_>,
+    progress: &dyn Progress,
+) -> Result<Option<BaseImage>> {
+    let memory = Memory::open(request)?;
+    let key = key(request, bootstrap);
+    let layer = published.base(&key, pinned, &memory.store, progress).await;
+    Ok(layer.map(|layer| {
+        let made = Made { digest: layer.digest, size: layer.size, diff_id: layer.diff_id, machine: None };
+        image(request, &memory, snapshot, key, &made)
+    }))
 }
 
 /// Makes it of the `archives` of its packages, in their order.
@@ -35,20 +59,20 @@ pub async fn make(
     progress: &dyn Progress,
 ) -> Result<BaseImage> {
     let memory = Memory::open(request)?;
-    let name = record(request, &bootstrap);
+    let key = key(request, &bootstrap);
     let text = format!("installing {} for {}", request.source, request.platform);
     let task = Task::start(progress, &text, None, Unit::Count);
     let made = write(request, bootstrap, archives, memory.store.clone()).await?;
     drop(task);
-    memory.remember(&name, &made).map_err(|source| Error::Cache { base: request.name(), source })?;
-    Ok(image(request, &memory, snapshot, &made))
+    memory.remember(&record(&key), &made).map_err(|source| Error::Cache { base: request.name(), source })?;
+    Ok(image(request, &memory, snapshot, key, &made))
 }
 
-fn image(request: &BaseRequest<'_>, memory: &Memory, snapshot: &Snapshot, made: &Made) -> BaseImage {
+fn image(request: &BaseRequest<'_>, memory: &Memory, snapshot: &Snapshot, key: Digest, made: &Made) -> BaseImage {
     let history = HistoryBuilder::default().created_by(format!("esker: {} of {snapshot}", request.source)).build();
     let history = vec![history.expect("it is complete")];
     let image = memory.image(request, source_digest(&request.name(), snapshot), made.diff_id, made);
-    BaseImage { config: configuration(request, made.diff_id, history), ..image }
+    BaseImage { config: configuration(request, made.diff_id, history), made_of: Some(key), ..image }
 }
 
 /// What stands for the base that is written as `reference`, of the archive of `snapshot`: for all platforms the same.
@@ -56,12 +80,17 @@ pub fn source_digest(reference: &str, snapshot: &Snapshot) -> Digest {
     Digest::of(&canonical_json(&(reference, snapshot.to_string())))
 }
 
-/// The name of what is remembered: all that decides the bytes.
-fn record(request: &BaseRequest<'_>, bootstrap: &Bootstrap) -> String {
+/// The digest of all that decides the bytes.
+fn key(request: &BaseRequest<'_>, bootstrap: &Bootstrap) -> Digest {
     let hashes: Vec<_> = bootstrap.packages.iter().map(|deb| &deb.sha256).collect();
     let release = (&bootstrap.release.codename, bootstrap.release.slim);
     let key = (FORMAT, release, bootstrap.platform, hashes, &bootstrap.skip, &bootstrap.sources, request.compression);
-    format!("debian-{}.json", Digest::of(&canonical_json(&key)).hex())
+    Digest::of(&canonical_json(&key))
+}
+
+/// The name of what is remembered under `key`.
+fn record(key: &Digest) -> String {
+    format!("debian-{}.json", key.hex())
 }
 
 async fn write(request: &BaseRequest<'_>, bootstrap: Bootstrap, archives: Vec<PathBuf>, store: Layout) -> Result<Made> {

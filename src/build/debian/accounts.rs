@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use super::error::Error;
 use super::tree::Tree;
+use crate::build::accounts::{AccountFile, AccountFiles, FILES};
 
-/// The files, relative to the root.
-pub const FILES: [&str; 4] = ["etc/passwd", "etc/group", "etc/shadow", "etc/gshadow"];
 /// The accounts that are the same everywhere (base-passwd), for `/etc/passwd` and `/etc/group`.
 const MASTERS: [(&str, &str); 2] =
     [("etc/passwd", "usr/share/base-passwd/passwd.master"), ("etc/group", "usr/share/base-passwd/group.master")];
@@ -61,9 +60,14 @@ impl Accounts {
         Ok(())
     }
 
-    /// `/etc/passwd` and `/etc/group` as they are now.
-    pub fn texts(&self) -> (Option<String>, Option<String>) {
-        (self.files.get("etc/passwd").cloned(), self.files.get("etc/group").cloned())
+    /// The files as they are now, and as they are in `tree`, which they were written to.
+    pub fn files(&self, tree: &Tree) -> AccountFiles {
+        let file = |(path, text): (&&'static str, &String)| {
+            let node = tree.get(path)?;
+            let (mode, uid, gid) = (node.mode, node.uid, node.gid);
+            Some(((*path).to_owned(), AccountFile { text: text.clone(), mode, uid, gid }))
+        };
+        AccountFiles(self.files.iter().filter_map(file).collect())
     }
 
     fn number(&self, file: &str, name: &str) -> Option<u32> {
@@ -185,12 +189,14 @@ mod tests {
             accounts.add_user("messagebus", None, "", "/nonexistent", "/usr/sbin/nologin");
             accounts.add_group("old", Some(7));
         }
-        let (passwd, group) = accounts.texts();
-        assert!(passwd.unwrap().ends_with("nologin\nmessagebus:x:103:103::/nonexistent:/usr/sbin/nologin\n"));
-        assert_eq!(group.unwrap(), "root:x:0:\nold:x:101:\n_ssh:x:102:\nmessagebus:x:103:\n");
         let mut tree = tree(&["etc/", "etc/passwd", "etc/group", "etc/shadow"]);
         tree.get_mut("etc/shadow").unwrap().gid = 42;
         accounts.write(&mut tree, 5).unwrap();
+        let AccountFiles(written) = accounts.files(&tree);
+        let text = |path: &str| written[path].text.as_str();
+        assert!(text("etc/passwd").ends_with("nologin\nmessagebus:x:103:103::/nonexistent:/usr/sbin/nologin\n"));
+        assert_eq!(text("etc/group"), "root:x:0:\nold:x:101:\n_ssh:x:102:\nmessagebus:x:103:\n");
+        assert_eq!((written["etc/shadow"].gid, written.len()), (42, 3));
         let shadow = tree.added_bytes("etc/shadow").unwrap().unwrap();
         assert_eq!(String::from_utf8(shadow).unwrap(), "root:*:1::::::\nmessagebus:!*:::::::\n");
         assert_eq!(tree.get("etc/shadow").unwrap().gid, 42);

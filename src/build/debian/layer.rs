@@ -8,12 +8,23 @@ use serde::{Deserialize, Serialize};
 use super::Installed;
 use super::error::Error;
 use super::tree::{Content, Node};
+use crate::build::accounts::AccountFiles;
 use crate::oci::digest::HashingWriter;
 use crate::oci::tar::{Entry, Kind, TarWriter};
 use crate::oci::{Compression, Digest, Layout};
 use crate::supply::Component;
 
-/// A layer of Debian packages, and the accounts of the system with it.
+/// What has to be known of a system that Debian packages were installed in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct System {
+    /// Its accounts.
+    pub accounts: AccountFiles,
+    /// All Debian packages, the base's included.
+    pub packages: Vec<Component>,
+}
+
+/// A layer of Debian packages, and the system with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
     /// Digest of the blob.
@@ -24,12 +35,8 @@ pub struct Written {
     pub size: u64,
     /// Bytes of the uncompressed blob.
     pub unpacked_size: u64,
-    /// `/etc/passwd`.
-    pub passwd: Option<String>,
-    /// `/etc/group`.
-    pub group: Option<String>,
-    /// All Debian packages, the base's included.
-    pub packages: Vec<Component>,
+    /// The system with it.
+    pub system: System,
 }
 
 impl Installed {
@@ -66,8 +73,8 @@ impl Installed {
         }
         let (encoder, diff_id, unpacked_size) = tar.end().map_err(&failed)?.finish();
         let (digest, size) = encoder.finish().map_err(&failed)?.commit()?;
-        let (passwd, group) = self.accounts.texts();
-        Ok(Written { digest, diff_id, size, unpacked_size, passwd, group, packages: self.packages })
+        let system = System { accounts: self.accounts.files(&self.tree), packages: self.packages };
+        Ok(Written { digest, diff_id, size, unpacked_size, system })
     }
 
     /// What the layer has: paths that were added or changed, those that are gone, and the directories above.

@@ -44,7 +44,7 @@ use crate::supply::{Component, debian};
 
 pub use bootstrap::{Bootstrap, FORMAT};
 pub use error::Error;
-pub use layer::Written;
+pub use layer::{System, Written};
 
 use accounts::Accounts;
 use deb::Deb;
@@ -90,7 +90,7 @@ const DIVERSIONS: &str = "var/lib/dpkg/diversions";
 /// Which files of a base are looked into.
 fn is_wanted(path: &str) -> bool {
     let below = |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
-    accounts::FILES.contains(&path)
+    super::accounts::FILES.contains(&path)
         || excludes::is_settings(path)
         || debian::is_wanted(path)
         || path == DIVERSIONS

@@ -126,6 +126,7 @@ mod tests {
             platform: Platform::LinuxAmd64,
             config: ImageConfiguration::default(),
             layers: vec![],
+            made_of: None,
         }
     }
 

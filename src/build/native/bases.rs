@@ -1,27 +1,22 @@
 //! What an image takes over from the base below it. Looked into once for each base: warm builds read none of it.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::store::{self, Store};
+use crate::build::accounts::{self, AccountFile, AccountFiles};
 use crate::build::base::BaseImage;
+use crate::oci::walk::ReadFile;
 use crate::oci::{Layer, Layout};
 use crate::supply::{Component, debian};
-
-/// The files that say which accounts there are.
-const ACCOUNTS: [&str; 2] = ["etc/passwd", "etc/group"];
 
 /// What has to be known of a base's content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseFacts {
     /// Bytes of its layers when unpacked.
     pub unpacked_size: u64,
-    /// `/etc/passwd`.
-    pub passwd: Option<String>,
-    /// `/etc/group`.
-    pub group: Option<String>,
+    /// Its accounts.
+    pub accounts: AccountFiles,
     /// Its Debian packages.
     pub packages: Vec<Component>,
 }
@@ -42,20 +37,23 @@ pub fn import(base: &BaseImage, store: &Store, layout: &Layout) -> Result<BaseFa
         return Ok(facts);
     }
     let files = base
-        .read_files(|path| ACCOUNTS.contains(&path) || debian::is_wanted(path))
+        .read_entries(|path| accounts::FILES.contains(&path) || debian::is_wanted(path))
         .map_err(|error| Error::BaseContent(Box::new(error)))?;
-    let [passwd, group] = ACCOUNTS.map(|path| text(base, path, &files));
+    let accounts = accounts::FILES.iter().filter_map(|path| Some((*path, files.get(*path)?)));
+    let accounts = accounts.map(|(path, file)| Ok((path.to_owned(), account_file(base, path, file)?)));
+    let accounts = accounts.collect::<Result<_, Error>>()?;
+    let files = files.into_iter().map(|(path, (_, bytes))| (path, bytes)).collect();
     let facts = BaseFacts {
         unpacked_size: layers.iter().map(|layer| layer.measure(layout)).sum::<Result<u64, _>>()?,
-        passwd: passwd?,
-        group: group?,
+        accounts: AccountFiles(accounts),
         packages: debian::components(&files),
     };
     store.put("bases", &key, &facts)?;
     Ok(facts)
 }
 
-fn text(base: &BaseImage, path: &str, files: &BTreeMap<String, Vec<u8>>) -> Result<Option<String>, Error> {
-    let text = files.get(path).map(|bytes| String::from_utf8(bytes.clone())).transpose();
-    text.map_err(|_| Error::Base { platform: base.platform, reason: format!("`/{path}` is not UTF-8") })
+fn account_file(base: &BaseImage, path: &str, (entry, bytes): &ReadFile) -> Result<AccountFile, Error> {
+    let text = String::from_utf8(bytes.clone())
+        .map_err(|_| Error::Base { platform: base.platform, reason: format!("`/{path}` is not UTF-8") })?;
+    Ok(AccountFile { text, mode: entry.mode, uid: entry.uid, gid: entry.gid })
 }

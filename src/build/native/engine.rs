@@ -13,6 +13,7 @@ use super::fragment;
 use super::history::history;
 use super::image::{self, PlatformImage, WrittenImage};
 use super::layer::{Made, PackageLayer};
+use super::leaving::Below;
 use super::making::MadeLayers;
 use super::pinned::{self, Pinned};
 use super::planning::PlannedEnvironment;
@@ -85,16 +86,21 @@ impl<'a> Engine<'a> {
             self.layers(platforms.iter().flat_map(|(_, _, environments)| environments)),
             self.import_bases(platforms.iter().map(|(_, base, _)| *base)),
         );
-        let (made, facts) = match (made, facts) {
+        let (mut made, facts) = match (made, facts) {
             // What fails on one side ends the other, which has nothing more to say.
             (Err(Error::Cancelled), Err(reason)) => return Err(reason),
             (made, facts) => (made?, facts?),
         };
         let mut installed = Vec::new();
-        for (platform, base, _) in &platforms {
-            let target = (*platform, *base);
-            let layer = debian::layer(self.request, target, self.client, &self.store, &self.layout, self.progress);
-            installed.push(layer.await?);
+        let mut below = Below::default();
+        for ((platform, base, _), facts) in platforms.iter().zip(&facts) {
+            let debian = self.debian_layer(*platform, base, facts).await?;
+            if let Some(debian) = debian.as_ref().filter(|debian| debian.is_borrowed) {
+                made.from_cache.layers += 1;
+                made.from_cache.layer_bytes += debian.written.size;
+            }
+            below.add(base, facts, debian.as_ref());
+            installed.push(debian);
         }
         let mut newest = 0;
         let mut written = Vec::new();
@@ -117,7 +123,7 @@ impl<'a> Engine<'a> {
         let mut documents = attach(self.request, &index, &subjects, &self.store, &self.layout)?;
         if self.request.reuse.record {
             let environments = platforms.iter().flat_map(|(_, _, environments)| environments);
-            documents.push(self.attach_record(&index, environments, &made).await?);
+            documents.push(self.attach_record(&index, environments, &made, below).await?);
         }
         let index = self.layout.set_index_with(name, &index, &documents)?;
         Ok(Built {
@@ -222,7 +228,7 @@ impl<'a> Engine<'a> {
         Subject {
             descriptor: written.descriptor.clone(),
             base: base.image,
-            system: base.debian.map_or(&base.facts.packages, |debian| &debian.written.packages),
+            system: base.debian.map_or(&base.facts.packages, |debian| &debian.written.system.packages),
             debian: debian::packages(self.request, base.platform),
             packages: prefixes.flat_map(fragments).collect(),
             created,
@@ -237,8 +243,7 @@ impl<'a> Engine<'a> {
         });
         let layer = SystemLayer {
             content: self.request.content,
-            passwd: base.debian.map_or(base.facts.passwd.as_deref(), |debian| debian.written.passwd.as_deref()),
-            group: base.debian.map_or(base.facts.group.as_deref(), |debian| debian.written.group.as_deref()),
+            accounts: base.debian.map_or(&base.facts.accounts, |debian| &debian.written.system.accounts),
             owned: histories.collect(),
             time,
         };

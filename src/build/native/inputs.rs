@@ -416,7 +416,7 @@ impl File {
 
 impl Base {
     fn of(base: &BaseImage) -> Self {
-        let BaseImage { reference: _, source_digest, manifest_digest, platform: _, config, layers } = base;
+        let BaseImage { reference: _, source_digest, manifest_digest, platform: _, config, layers, made_of: _ } = base;
         Self {
             name: base.public_name().map(str::to_owned),
             source_digest: *source_digest,
@@ -440,6 +440,7 @@ impl Base {
             platform,
             config: self.config.clone(),
             layers: self.layers.iter().map(layer).collect::<Result<_, InputsError>>()?,
+            made_of: None,
         })
     }
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use oci_spec::image::{Descriptor, ImageIndex, MediaType};
 
 use super::attach::{self, Known};
+use super::bases::BaseFacts;
+use super::debian::DebianLayer;
 use super::described::{self, Described};
 use super::engine::Engine;
 use super::error::Error;
@@ -17,11 +19,39 @@ use super::planning::PlannedEnvironment;
 use super::prefix::inspect;
 use super::published::{MEDIA_TYPE, PublishedLayer, PublishedPart, Record};
 use super::store::{self, FORMAT};
+use crate::build::base::BaseImage;
+use crate::build::debian::System;
 use crate::oci::tar::END;
-use crate::oci::{Compression, Digest};
+use crate::oci::{Compression, Digest, layout};
 
 /// The kind of what is known of the document in the [`Store`](super::store::Store).
 const KIND: &str = "documents";
+
+/// Layers of an image that are not conda's packages.
+#[derive(Debug, Default)]
+pub struct Below {
+    /// By the digest of everything that decides their bytes.
+    layers: BTreeMap<Digest, PublishedLayer>,
+    /// The systems with those of them that Debian packages were installed in.
+    systems: BTreeMap<Digest, System>,
+}
+
+impl Below {
+    /// Adds those of one platform: the base, if it is made of packages, and what is installed on it.
+    pub fn add(&mut self, base: &BaseImage, facts: &BaseFacts, debian: Option<&DebianLayer>) {
+        if let (Some(key), [layer]) = (base.made_of, &base.layers[..])
+            && let Ok(digest) = layout::sha256(&layer.descriptor)
+        {
+            let (size, diff_id, unpacked_size) = (layer.descriptor.size(), layer.diff_id, facts.unpacked_size);
+            self.layers.insert(key, PublishedLayer { digest, size, diff_id, unpacked_size, parts: vec![] });
+        }
+        if let Some(debian) = debian {
+            let Made { digest, diff_id, size, unpacked_size } = debian.made();
+            self.layers.insert(debian.key, PublishedLayer { digest, size, diff_id, unpacked_size, parts: vec![] });
+            self.systems.insert(debian.key, debian.written.system.clone());
+        }
+    }
+}
 
 impl Engine<'_> {
     /// Stores the record of the image `index`, whose environments are these, unless it is there.
@@ -30,6 +60,7 @@ impl Engine<'_> {
         index: &ImageIndex,
         environments: impl Iterator<Item = &'p PlannedEnvironment> + Clone,
         made: &MadeLayers,
+        below: Below,
     ) -> Result<Descriptor, Error> {
         let subject = self.layout.put_json(MediaType::ImageIndex, index)?;
         let layers: BTreeMap<_, _> =
@@ -38,7 +69,8 @@ impl Engine<'_> {
             .flat_map(|environment| environment.packages.iter().chain(&environment.inherited))
             .map(|package| (package.sha256.clone(), package.clone()))
             .collect();
-        let key = store::key(KIND, &("build", subject.digest().as_ref(), layers.keys().collect::<BTreeSet<_>>()));
+        let keys: BTreeSet<_> = layers.keys().chain(below.layers.keys()).collect();
+        let key = store::key(KIND, &("build", subject.digest().as_ref(), keys));
         let key = store::key(KIND, &(key, packages.keys().collect::<BTreeSet<_>>()));
         if let Some(known) = self.store.get::<Known>(KIND, &key)
             && known.is_in(&self.layout)
@@ -46,13 +78,14 @@ impl Engine<'_> {
             return Ok(known.descriptor);
         }
         let layers = layers.into_iter().map(|(key, layer)| (key, self.published_layer(layer, &made.layers[&key].0)));
-        let layers: BTreeMap<Digest, PublishedLayer> = layers.collect();
+        let mut layers: BTreeMap<Digest, PublishedLayer> = layers.collect();
         let is_whole = layers.values().all(|layer| !layer.parts.is_empty());
         let count = packages.len();
         let packages = self.descriptions(packages).await?;
         let is_whole = is_whole && packages.len() == count;
+        layers.extend(below.layers);
         let task = self.task("recording what the image was made of", 1);
-        let record = Record { format: FORMAT, packages, layers };
+        let record = Record { format: FORMAT, packages, layers, systems: below.systems };
         let bytes = self.parallel(vec![record], &task, |record| Ok(record.to_bytes())).await?;
         drop(task);
         let document = attach::put(&self.layout, &subject, MEDIA_TYPE, &bytes.concat(), BTreeMap::new())?;

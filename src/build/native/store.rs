@@ -15,7 +15,7 @@ use crate::cache::{self, Run};
 use crate::oci::{Digest, canonical_json};
 
 /// Part of every key. To be raised whenever the same input gives other bytes: a compressor's update, another order.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// The digest of `input`, which must hold everything that decides the bytes that are kept under it.
 pub fn key<T: Serialize>(kind: &str, input: &T) -> Digest {

@@ -6,18 +6,17 @@ use std::collections::BTreeMap;
 use super::error::Error;
 use super::layer::{Made, compressed};
 use super::paths::PrefixPath;
+use crate::build::accounts::{AccountFile, AccountFiles};
 use crate::oci::tar::{Entry, Kind, TarWriter};
 use crate::oci::{Compression, Digest, Layout};
-use crate::render::{Account, ImageContent};
+use crate::render::ImageContent;
 
 /// What goes into the last layer.
 pub struct SystemLayer<'a> {
     /// Files and account.
     pub content: &'a ImageContent,
-    /// `/etc/passwd` of the base.
-    pub passwd: Option<&'a str>,
-    /// `/etc/group` of the base.
-    pub group: Option<&'a str>,
+    /// Accounts of the system below.
+    pub accounts: &'a AccountFiles,
     /// More files of the account's owner, by their path relative to the root.
     pub owned: BTreeMap<String, Vec<u8>>,
     /// The time of all entries, in seconds since 1970.
@@ -76,10 +75,8 @@ impl SystemLayer<'_> {
                 File { content: content.clone(), mode: 0o644, owner: (account.uid, account.gid) },
             );
         }
-        let (passwd, removed) = passwd(self.passwd, account);
-        let group = group(self.group, account, &removed);
-        for (path, content) in [("etc/passwd", passwd), ("etc/group", group)] {
-            files.insert(path.to_owned(), File { content: content.into_bytes(), mode: 0o644, owner: (0, 0) });
+        for (path, AccountFile { text, mode, uid, gid }) in self.accounts.with(account) {
+            files.insert(path.to_owned(), File { content: text.into_bytes(), mode, owner: (uid.into(), gid.into()) });
         }
         Ok(files)
     }
@@ -90,69 +87,5 @@ impl SystemLayer<'_> {
             .iter()
             .any(|root| directory.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
         if owned { (account.uid, account.gid) } else { (0, 0) }
-    }
-}
-
-/// `/etc/passwd` with the account, instead of those with its name or number (as Ubuntu's `ubuntu`), whose names are
-/// returned as well.
-fn passwd(base: Option<&str>, account: &Account) -> (String, Vec<String>) {
-    let Account { name, uid, gid, home, shell } = account;
-    let base = base.unwrap_or("root:x:0:0:root:/root:/bin/bash\n");
-    let is_same = |line: &&str| {
-        let mut fields = line.split(':');
-        fields.next() == Some(name) || fields.nth(1).and_then(|field| field.parse().ok()) == Some(*uid)
-    };
-    let (removed, kept): (Vec<&str>, Vec<&str>) = base.lines().partition(is_same);
-    let mut text: String = kept.iter().flat_map(|line| [*line, "\n"]).collect();
-    text.push_str(&format!("{name}:x:{uid}:{gid}::{home}:{shell}\n"));
-    let names = removed.iter().filter_map(|line| line.split(':').next()).map(str::to_owned).collect();
-    (text, names)
-}
-
-/// `/etc/group` with the account's own group, and without those who are gone.
-fn group(base: Option<&str>, account: &Account, removed: &[String]) -> String {
-    let Account { name, gid, .. } = account;
-    let mut text = String::new();
-    for line in base.unwrap_or("root:x:0:\n").lines() {
-        let fields: Vec<&str> = line.split(':').collect();
-        let [group, password, number, members] = fields[..] else {
-            text.extend([line, "\n"]);
-            continue;
-        };
-        if group == name || number.parse() == Ok(*gid) {
-            continue;
-        }
-        let members: Vec<&str> =
-            members.split(',').filter(|member| !removed.iter().any(|gone| gone == member)).collect();
-        text.push_str(&format!("{group}:{password}:{number}:{}\n", members.join(",")));
-    }
-    text.push_str(&format!("{name}:x:{gid}:\n"));
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn account() -> Account {
-        Account { name: "jovyan".into(), uid: 1000, gid: 1000, home: "/home/jovyan".into(), shell: "/bin/bash".into() }
-    }
-
-    #[test]
-    fn an_account_of_the_same_number_gives_way() {
-        let base = "root:x:0:0:root:/root:/bin/bash\nubuntu:x:1000:1000:Ubuntu:/home/ubuntu:/bin/bash\nodd line\n";
-        let (text, removed) = passwd(Some(base), &account());
-        let expected = "root:x:0:0:root:/root:/bin/bash\nodd line\njovyan:x:1000:1000::/home/jovyan:/bin/bash\n";
-        assert_eq!((text.as_str(), removed), (expected, vec!["ubuntu".to_owned()]));
-        let base = "root:x:0:\nadm:x:4:syslog,ubuntu\nubuntu:x:1000:\n";
-        assert_eq!(group(Some(base), &account(), &["ubuntu".into()]), "root:x:0:\nadm:x:4:syslog\njovyan:x:1000:\n");
-    }
-
-    #[test]
-    fn a_base_without_accounts_gets_root() {
-        let (text, removed) = passwd(None, &account());
-        assert!(text.starts_with("root:x:0:0:") && text.contains("\njovyan:x:1000:1000:"), "{text}");
-        assert!(removed.is_empty());
-        assert_eq!(group(None, &account(), &[]), "root:x:0:\njovyan:x:1000:\n");
     }
 }

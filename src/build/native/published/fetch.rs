@@ -6,9 +6,9 @@ use std::path::Path;
 
 use futures::StreamExt;
 
-use super::{Borrowed, Found, Offered, Place, Published, PublishedPart};
+use super::{Borrowed, Found, Offered, Place, Published, PublishedLayer, PublishedPart};
 use crate::build::native::error::Error;
-use crate::oci::{Digest, Layout};
+use crate::oci::{Digest, Layer, Layout};
 use crate::progress::{Progress, Task, Unit};
 use crate::registry;
 
@@ -66,6 +66,37 @@ impl Published<'_> {
             return self.client.holds(&image.reference, &layer.digest).await;
         }
         self.client.blob(&image.reference, descriptor, layout, count).await.map(|_| true)
+    }
+
+    /// Brings the base that is the layer `key` into `store`, and makes sure that it unpacks to what its image says it does,
+    /// and to `pinned`, if that is known; `None` if no image has it.
+    pub async fn base(
+        &self,
+        key: &Digest,
+        pinned: Option<Digest>,
+        store: &Layout,
+        progress: &dyn Progress,
+    ) -> Option<PublishedLayer> {
+        self.look_up(progress).await;
+        let offered = self.layer(key)?;
+        let Offered { image, layer } = offered;
+        if pinned.is_some_and(|pinned| pinned != layer.diff_id) {
+            progress.warning(&not_had(image, &layer.digest, &"it is not the base that is pinned"));
+            return None;
+        }
+        if !self.layers(&[offered], store, false, progress).await.contains(&layer.digest) {
+            return None;
+        }
+        let checked = Layer::new(image.blobs.get(&layer.digest)?, &layer.diff_id.to_string());
+        let in_store = store.clone();
+        let measured = tokio::task::spawn_blocking(move || checked?.measure(&in_store)).await.ok()?;
+        match measured {
+            Ok(_) => Some(layer.clone()),
+            Err(error) => {
+                progress.warning(&not_had(image, &layer.digest, &error));
+                None
+            }
+        }
     }
 
     /// Fetches those of the parts `wanted` that published layers have, into files below `folder`. What cannot be had, or is

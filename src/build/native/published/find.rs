@@ -93,6 +93,9 @@ async fn find(reference: &Reference, client: &Client) -> Result<Found, Problem> 
                     for (sha256, described) in record.packages {
                         merged.packages.entry(sha256).or_insert(described);
                     }
+                    for (key, system) in record.systems {
+                        merged.systems.entry(key).or_insert(system);
+                    }
                 }
             },
             Err(unusable @ Unusable::Format(_)) => {

@@ -25,6 +25,7 @@ use super::fragment::{Fragment, Part};
 use super::layer::Made;
 use super::pinned::Pinned;
 use super::store::Store;
+use crate::build::debian::System;
 use crate::oci::Digest;
 use crate::registry::Client;
 
@@ -111,6 +112,11 @@ impl<'a> Published<'a> {
     /// The layer `key`.
     pub fn layer(&self, key: &Digest) -> Option<Offered<'_>> {
         self.images().iter().find_map(|image| Some(Offered { image, layer: image.record.layers.get(key)? }))
+    }
+
+    /// What is said of the system with the layer `key`, which has Debian packages.
+    pub fn system(&self, key: &Digest) -> Option<&System> {
+        self.images().iter().find_map(|image| image.record.systems.get(key))
     }
 
     /// What is known of the part `key`.

@@ -5,6 +5,7 @@ use std::io::Read;
 
 use serde::{Deserialize, Serialize};
 
+use crate::build::debian::System;
 use crate::build::native::described::Described;
 use crate::build::native::fragment::Part;
 use crate::build::native::layer;
@@ -27,9 +28,11 @@ pub struct Record {
     pub packages: BTreeMap<String, Described>,
     /// The layers, by the digest of everything that decides their bytes.
     pub layers: BTreeMap<Digest, PublishedLayer>,
+    /// What the system is with those of them that Debian packages were installed in.
+    pub systems: BTreeMap<Digest, System>,
 }
 
-/// A layer of packages.
+/// A layer of packages: conda's, Debian's, or a base that is made of Debian's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PublishedLayer {
@@ -41,7 +44,7 @@ pub struct PublishedLayer {
     pub diff_id: Digest,
     /// Bytes of the uncompressed blob.
     pub unpacked_size: u64,
-    /// Its parts, in order; none where nothing is known of them any more.
+    /// Its parts, in order; none where nothing is known of them any more, and of Debian's packages, whose layers are wholes.
     pub parts: Vec<PublishedPart>,
 }
 
@@ -130,7 +133,7 @@ mod tests {
         };
         let parts = vec![PublishedPart { key: digest, offset, part }];
         let layer = PublishedLayer { digest, size: 100, diff_id: digest, unpacked_size: 200, parts };
-        Record { format: FORMAT, packages: BTreeMap::new(), layers: [(digest, layer)].into() }
+        Record { format: FORMAT, packages: BTreeMap::new(), layers: [(digest, layer)].into(), systems: BTreeMap::new() }
     }
 
     #[test]

@@ -7,7 +7,9 @@
 //! The tree comes from an image that nobody vouches for. A symbolic link in it must not lead a mount or a write out
 //! of it, so mount points are walked part by part and files are replaced, never written through.
 
+use std::ffi::OsString;
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
 use fs_err::os::unix::fs::symlink;
@@ -98,15 +100,44 @@ fn mount_dev(root: &Path) -> Result<(), Failure> {
     mount(Some("devpts"), &mount_point(root, "/dev/pts")?, Some("devpts"), flags, options).step("mount /dev/pts")
 }
 
-/// Shows the host's /sys, read-only at the top. A convenience (counting processors): containers run without it.
+/// Shows the host's /sys, read-only with all that is mounted below it. A convenience (counting processors): containers run
+/// without it.
 fn mount_sys(root: &Path) {
     let Ok(sys) = mount_point(root, "/sys") else { return };
     let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
     if mount(Some("/sys"), &sys, None::<&str>, bind, None::<&str>).is_ok() {
-        let read_only = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-        // Refused where the host's own flags are locked; the container's user cannot write there anyway.
-        mount(None::<&str>, &sys, None::<&str>, read_only, None::<&str>).unwrap_or_default();
+        // The flag is of each mount alone. Where it is refused, the container's user cannot write anyway.
+        for point in std::iter::once(sys.clone()).chain(mounts_below(&sys)) {
+            make_read_only(&point).unwrap_or_default();
+        }
     }
+}
+
+/// Where something is mounted below `folder`; nothing if the kernel does not tell.
+fn mounts_below(folder: &Path) -> Vec<PathBuf> {
+    let table = fs_err::read("/proc/self/mountinfo").unwrap_or_default();
+    let points = table.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
+    let paths = points.map(|point| PathBuf::from(OsString::from_vec(unescaped(point))));
+    paths.filter(|path| path != folder && path.starts_with(folder)).collect()
+}
+
+/// A path of the kernel's tables, in which spaces, line ends and backslashes are three octal digits (proc_pid_mountinfo(5)).
+fn unescaped(path: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    let mut rest = path;
+    while let [first, behind @ ..] = rest {
+        (plain, rest) = match behind {
+            [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] if *first == b'\\' => {
+                plain.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                (plain, after)
+            }
+            _ => {
+                plain.push(*first);
+                (plain, behind)
+            }
+        };
+    }
+    plain
 }
 
 fn bind_read_only(source: &Path, target: &Path) -> Result<(), Failure> {
@@ -191,4 +222,23 @@ fn pivot(root: &Path) -> Result<(), Failure> {
     pivot_root(".", ".").step("change the root")?;
     umount2(".", MntFlags::MNT_DETACH).step("detach the old root")?;
     chdir("/").step("enter the new root")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unescaped;
+
+    #[test]
+    fn paths_of_the_kernels_tables_are_plain_again() {
+        for (written, plain) in [
+            ("/sys", "/sys"),
+            (r"/a\040b\134c", r"/a b\c"),
+            (r"\011\012", "\t\n"),
+            (r"/a\04", r"/a\04"),
+            (r"\400", r"\400"),
+            ("", ""),
+        ] {
+            assert_eq!(unescaped(written.as_bytes()), plain.as_bytes(), "{written}");
+        }
+    }
 }
