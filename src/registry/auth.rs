@@ -151,8 +151,13 @@ pub async fn send(
                     grant = Some(renewed);
                     continue;
                 }
-                let (credentials, why_not) = credentials(transport, reference).await;
-                problem = why_not;
+                let credentials = match credentials(transport, reference).await {
+                    Ok(found) => found,
+                    Err(error) => {
+                        problem = Some(error.to_string());
+                        None
+                    }
+                };
                 let Some(granted) = answer(transport, call, challenge, credentials).await? else { break };
                 sessions.set(session.clone(), granted.clone());
                 grant = Some(granted);
@@ -168,15 +173,22 @@ fn denied(reference: &Reference, problem: Option<String>) -> Error {
     Error::Denied { registry: reference.registry().to_owned(), repository: reference.repository().to_owned(), problem }
 }
 
-/// The user's credentials, or why they cannot be had.
-async fn credentials(transport: &Transport, reference: &Reference) -> (Option<Credentials>, Option<String>) {
+/// The user's credentials for the repository of `reference`.
+///
+/// # Errors
+/// [`Error::Credentials`].
+pub async fn credentials(transport: &Transport, reference: &Reference) -> Result<Option<Credentials>> {
     let files = transport.options().auth_files.clone();
+    let interrupted = || Error::Credentials {
+        path: files.first().cloned().unwrap_or_default(),
+        reason: "looking for credentials was interrupted".to_owned(),
+    };
     let (registry, repository) = (reference.registry().to_owned(), reference.repository().to_owned());
-    match tokio::task::spawn_blocking(move || credentials::find(&files, &registry, &repository)).await {
-        Ok(Ok(found)) => (found, None),
-        Ok(Err(error)) => (None, Some(error.to_string())),
-        Err(_) => (None, Some("looking for credentials was interrupted".to_owned())),
-    }
+    let looking = {
+        let files = files.clone();
+        tokio::task::spawn_blocking(move || credentials::find(&files, &registry, &repository))
+    };
+    looking.await.map_err(|_| interrupted())?
 }
 
 /// What satisfies `challenge`; `None` when there is nothing to satisfy it with.
