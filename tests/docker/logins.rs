@@ -42,7 +42,7 @@ fn guarded() -> Option<(Project, RealRegistry)> {
     project.environment("tools", &["certs"]);
     project.ok(&["lock", "tools"]);
     let reference = format!("{}/team/tools:1", registry.address);
-    ok(&project, &["build", "tools", "--engine", "native"]);
+    ok(&project, &["build", "tools", "--engine", "native", "--compression", "gzip"]);
     ok(&project, &["push", "tools", &reference]);
     fs_err::write(project.path("asked"), "").unwrap();
     Some((project, registry))
@@ -105,7 +105,9 @@ fn the_engine_gets_the_login_of_the_registry_that_is_named() {
         let has = |content: &Vec<u8>| String::from_utf8_lossy(content).contains(PASSWORD);
         assert!(!files.values().any(has));
 
-        // Without a login the engine is refused, and says which image it was.
+        // Without a login the engine is refused, and says which image it was. The classic builder would use what is there.
+        let pulled = format!("{}/team/tools:1", registry.address);
+        drop(std::process::Command::new("docker").args(["image", "rm", "--force", &pulled]).output());
         project.write("home/.docker/config.json", b"{}");
         let name = format!("{}/team/tools", registry.address);
         run(&project, &["build", "tiny", "--no-cache", "--platform", &platform], &variables).fails(1, &[&name]);
