@@ -154,8 +154,7 @@ mod tests {
 
     #[test]
     fn images_are_told_from_stages_comments_and_scripts() {
-        let dockerfile = r#"
-# syntax = docker/dockerfile:1
+        let dockerfile = r#"# syntax = docker/dockerfile:1
 # escape=\
 ARG BASE=b.example.org/never:1
 ARG TAG=2 TOOLS="c.example.org:5000/tools:${TAG}"
