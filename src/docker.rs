@@ -8,6 +8,7 @@ mod daemon;
 mod error;
 mod host;
 mod image;
+mod login;
 mod pipe;
 mod ssh;
 mod steps;
@@ -20,8 +21,8 @@ use std::sync::Arc;
 use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::models::{ContainerCreateBody, DeviceRequest, HostConfig, Mount, MountType, PortBinding};
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, ImportImageOptions, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
-    RemoveImageOptions,
+    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, ImportImageOptions, KillContainerOptionsBuilder,
+    RemoveContainerOptionsBuilder, RemoveImageOptions,
 };
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -32,7 +33,8 @@ pub use self::connect::Builder;
 pub use self::daemon::{BuildkitDaemon, DaemonAddress};
 pub use self::error::Error;
 pub use self::host::{Host, Setting, Ssh};
-pub use self::image::Loaded;
+pub use self::image::{Loaded, Sent};
+pub use self::login::{Login, Secret};
 pub use self::pipe::{Sink, Source};
 
 /// The outputs of a container.
@@ -66,6 +68,8 @@ pub struct Engine {
 /// A container to create. Nobody's root, no capabilities, removed by [`Engine::remove`] alone.
 #[derive(Clone, Debug, Default)]
 pub struct Container {
+    /// Its own name, which no other container has.
+    pub name: String,
     /// Id or name of the image.
     pub image: String,
     /// Replaces the image's entrypoint, and empties its command.
@@ -150,13 +154,14 @@ impl Engine {
         removed.map(drop).map_err(refused("remove the image"))
     }
 
-    /// Creates a container and returns its id.
+    /// Creates a container.
     ///
     /// # Errors
     /// [`Error::Refused`].
-    pub async fn create(&self, container: Container) -> Result<String, Error> {
-        let created = self.docker.create_container(None, create_body(container)).await;
-        Ok(created.map_err(refused("create a container"))?.id)
+    pub async fn create(&self, container: Container) -> Result<(), Error> {
+        let options = CreateContainerOptionsBuilder::new().name(&container.name).build();
+        let created = self.docker.create_container(Some(options), create_body(container)).await;
+        created.map(drop).map_err(refused("create a container"))
     }
 
     /// Starts a container.

@@ -48,7 +48,7 @@ fn assert_none(found: &[String]) {
 
 #[test]
 fn only_docker_rs_names_bollard() {
-    assert_none(&offenders(&["bollard"], &["docker.rs", "docker"]));
+    assert_none(&offenders(&["bollard", "tonic::"], &["docker.rs", "docker"]));
 }
 
 #[test]

@@ -391,6 +391,10 @@ pub struct BuildOptions {
     /// docker-container://NAME or kube-pod://POD [default: `buildkitd` of esker.yml]
     #[arg(long, value_name = "ADDRESS")]
     pub builder: Option<String>,
+    /// With a builder at tcp://: speak TLS to it, with ca.pem, cert.pem and key.pem (or ca.crt, tls.crt and tls.key) of
+    /// this folder
+    #[arg(long, value_name = "DIR", env = "ESKER_BUILDER_CERTS")]
+    pub builder_certs: Option<PathBuf>,
     /// With Docker: make every step anew, whatever the builder's cache has
     #[arg(long)]
     pub no_cache: bool,

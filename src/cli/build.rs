@@ -107,7 +107,9 @@ impl BuildOptions {
             }
         }
         let builder = self.builder.as_ref().or(session.project.buildkitd.as_ref());
-        let builder = builder.map(|address| address.parse::<DaemonAddress>()).transpose()?;
+        let certificates = || self.builder_certs.clone().filter(|folder| !folder.as_os_str().is_empty());
+        let secured = |address: DaemonAddress| address.secured(certificates());
+        let builder = builder.map(|address| address.parse().and_then(secured)).transpose()?;
         Ok(Some(DockerChoice { builder, no_cache: self.no_cache }))
     }
 

@@ -425,7 +425,9 @@ fn of_io(error: &io::Error) -> Verdict {
 fn of_docker(error: &docker::Error) -> Verdict {
     use docker::Error as E;
     let kind = match error {
-        E::Host { .. } | E::Context { .. } | E::BuilderAddress(_) => Kind::Usage,
+        E::Host { .. } | E::Context { .. } | E::Login { .. } | E::BuilderAddress(_) | E::BuilderCertificates { .. } => {
+            Kind::Usage
+        }
         E::Step { .. } | E::Build { .. } => Kind::No,
         E::Unreachable { .. }
         | E::Refused { .. }
@@ -508,7 +510,7 @@ fn of_push(error: &registry::Error) -> Verdict {
 fn of_registry(error: &registry::Error) -> Verdict {
     use registry::Error as E;
     match error {
-        E::Unreachable { .. } => hint(Kind::Environment, "check the network, or give `--base oci:DIR`"),
+        E::Unreachable { .. } => hint(Kind::Environment, "check the network"),
         E::Denied { registry, .. } => hint(Kind::Environment, format!("log in first: `docker login {registry}`")),
         E::NotFound { .. } => hint(Kind::Usage, "check the name and tag of the base"),
         E::Credentials { .. } => plain(Kind::Usage),
@@ -527,7 +529,6 @@ fn of_installed(error: &installed::Error) -> Verdict {
         E::Registry { source: registry::Error::NotFound { .. }, .. } => {
             hint(Kind::Usage, "check the name and tag of the image")
         }
-        E::Registry { source: registry::Error::Unreachable { .. }, .. } => hint(Kind::Environment, "check the network"),
         E::Registry { source, .. } => of_registry(source),
         E::Image { source, .. } => of_oci(source),
         E::Pulled { .. } => plain(Kind::Environment),
@@ -544,6 +545,11 @@ const fn of_parse_image(_: &installed::ParseImageError) -> Verdict {
 fn of_base(error: &base::Error) -> Verdict {
     use base::Error as E;
     match error {
+        E::Registry { source: registry::Error::Unreachable { .. }, .. } => hint(
+            Kind::Environment,
+            "check the network, or use a base that is here: `base: oci:DIR` in `esker.yml`, or for `esker build` and \
+             `esker make` alone `--base oci:DIR`",
+        ),
         E::Registry { source, .. } => of_registry(source),
         E::Image { source, .. } | E::Cache { source, .. } => of_oci(source),
         E::NoPlatform { .. } | E::WrongArchitecture { .. } => {

@@ -9,7 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::pipe::{self, Sink, Source};
 use super::steps::Steps;
-use super::{Builder, Engine, Error, refused};
+use super::{Builder, Engine, Error, Login, login, refused};
 use crate::oci::{Digest, Platform};
 use crate::progress::Progress;
 
@@ -28,6 +28,8 @@ pub struct BuildRequest {
     pub host_network: bool,
     /// Whether every step is made anew.
     pub no_cache: bool,
+    /// What the builder shows registries that it pulls from.
+    pub logins: Vec<Login>,
 }
 
 /// What is known of an image in the engine.
@@ -55,12 +57,16 @@ impl Engine {
         context: impl FnOnce(Sink) -> Result<(), E> + Send + 'static,
         progress: &dyn Progress,
     ) -> Result<Result<(), E>, Error> {
+        let logins = match builder {
+            Builder::BuildKit => login::all(&request.logins),
+            Builder::Classic(_) => login::in_header(&request.logins)?,
+        };
         let (stream, writing) = pipe::written(context);
         let body = bollard::body_try_stream(stream);
         let mut steps = Steps::new(request.platform, progress);
         let mut reason = None;
         {
-            let mut answers = std::pin::pin!(self.docker.build_image(options(request, builder), None, Some(body)));
+            let mut answers = std::pin::pin!(self.docker.build_image(options(request, builder), logins, Some(body)));
             while let Some(answer) = answers.next().await {
                 match answer {
                     Ok(info) => note(&info, &mut steps),

@@ -4,10 +4,11 @@
 //! reached as BuildKit's own tools do it: `docker exec` or `kubectl exec` runs `buildctl dial-stdio` there, behind a
 //! socket of this process that only this user can open.
 
-use std::fmt;
+mod address;
+mod tls;
+
 use std::path::Path;
 use std::process::Stdio;
-use std::str::FromStr;
 use std::time::Duration;
 
 use bollard::grpc::build::ImageBuildOutputCompression;
@@ -21,86 +22,15 @@ use bollard::moby::buildkit::v1::{ListWorkersRequest, StatusRequest};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Command;
 use tokio::task::{JoinHandle, JoinSet};
-use url::Url;
 
+pub use self::address::DaemonAddress;
+use self::address::Way;
 use super::steps::Steps;
-use super::{BuildRequest, Error};
+use super::{BuildRequest, Error, login};
 use crate::progress::Progress;
 
 /// How long the end of what a daemon says is waited for when a build has ended.
 const GRACE: Duration = Duration::from_secs(3);
-
-/// Where a BuildKit daemon is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DaemonAddress {
-    text: String,
-    way: Way,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Way {
-    /// An address that gRPC knows.
-    Direct(String),
-    /// A program whose input and output are the daemon's.
-    Through(Vec<String>),
-}
-
-impl FromStr for DaemonAddress {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let wrong = || Error::BuilderAddress(text.to_owned());
-        let (scheme, rest) = text.split_once("://").ok_or_else(wrong)?;
-        let way = match scheme {
-            "tcp" => {
-                let (host, port) = rest.rsplit_once(':').ok_or_else(wrong)?;
-                let is_port = port.parse::<u16>().is_ok() && !host.is_empty() && !rest.contains(['/', '@', '?']);
-                is_port.then(|| Way::Direct(format!("http://{rest}")))
-            }
-            "unix" => rest.starts_with('/').then(|| Way::Direct(format!("unix://{rest}"))),
-            "docker-container" => is_name(rest).then(|| {
-                Way::Through(["docker", "exec", "-i", rest, "buildctl", "dial-stdio"].map(str::to_owned).into())
-            }),
-            "kube-pod" => pod(text),
-            _ => None,
-        };
-        Ok(Self { text: text.to_owned(), way: way.ok_or_else(wrong)? })
-    }
-}
-
-impl fmt::Display for DaemonAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-/// Whether `text` names one thing, and is no option of a program.
-fn is_name(text: &str) -> bool {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || "_.-:@".contains(c);
-    !text.is_empty() && !text.starts_with('-') && text.chars().all(is_part)
-}
-
-fn pod(text: &str) -> Option<Way> {
-    let url = Url::parse(text).ok()?;
-    let name = url.host_str().filter(|name| is_name(name))?;
-    let mut command: Vec<String> = vec!["kubectl".to_owned()];
-    let mut container = Vec::new();
-    for (key, value) in url.query_pairs() {
-        if !is_name(&value) {
-            return None;
-        }
-        match &*key {
-            "context" | "namespace" => command.push(format!("--{key}={value}")),
-            "container" => container.push(format!("--container={value}")),
-            _ => return None,
-        }
-    }
-    command.extend(["exec".to_owned(), "-i".to_owned()]);
-    command.extend(container);
-    command.extend([name, "--", "buildctl", "dial-stdio"].map(str::to_owned));
-    let is_plain = ["", "/"].contains(&url.path()) && url.port().is_none() && url.username().is_empty();
-    is_plain.then_some(Way::Through(command))
-}
 
 /// A BuildKit daemon that answers.
 pub struct BuildkitDaemon {
@@ -113,17 +43,25 @@ impl BuildkitDaemon {
     /// Finds the daemon at `address`, and sees that it answers.
     ///
     /// # Errors
-    /// [`Error::NoBuilder`].
+    /// [`Error::NoBuilder`]; [`Error::BuilderCertificates`] when those for it cannot be used.
     pub async fn connect(address: &DaemonAddress) -> Result<Self, Error> {
         let failed = |reason: String| Error::NoBuilder { at: address.to_string(), reason };
-        let (uri, relay) = match &address.way {
-            Way::Direct(uri) => (uri.clone(), None),
+        let endpoint = |uri: String| Endpoint::from_shared(uri).map_err(|error| failed(error.to_string()));
+        let (endpoint, relay) = match address.way() {
+            Way::Direct(uri) => (endpoint(uri.clone())?, None),
+            Way::Tcp(server) => match address.certificates() {
+                None => (endpoint(format!("http://{server}"))?, None),
+                Some(folder) => {
+                    let secured = endpoint(format!("https://{server}"))?;
+                    let config = tls::config(folder, address.server_name())?;
+                    (secured.tls_config(config).map_err(|error| tls::unusable(folder, causes(&error)))?, None)
+                }
+            },
             Way::Through(command) => {
                 let relay = Relay::start(command.clone()).map_err(|error| failed(error.to_string()))?;
-                (relay.uri(), Some(relay))
+                (endpoint(relay.uri())?, Some(relay))
             }
         };
-        let endpoint = Endpoint::from_shared(uri).map_err(|error| failed(error.to_string()))?;
         let channel = endpoint.connect().await.map_err(|error| failed(causes(&error)))?;
         let workers = ControlClient::new(channel).list_workers(ListWorkersRequest::default()).await;
         workers.map_err(|status| failed(status.message().to_owned()))?;
@@ -149,6 +87,9 @@ impl BuildkitDaemon {
         progress: &dyn Progress,
     ) -> Result<(), Error> {
         let id = BuildRef::random();
+        let logins = login::all(&request.logins);
+        let logins =
+            logins.as_ref().map(|logins| logins.iter().map(|(name, login)| (name.as_str(), login.clone())).collect());
         let mut steps = Steps::new(request.platform, progress);
         let build = driver::buildkitd::BuildkitDaemon::new(self.endpoint.clone()).export(
             ImageExporterEnum::Docker(
@@ -159,7 +100,7 @@ impl BuildkitDaemon {
             ),
             options(request),
             ImageBuildLoadInput::Upload(context.into()),
-            None,
+            logins,
             Some(id.clone()),
         );
         let built = {

@@ -90,12 +90,26 @@ pub enum Error {
         /// The builder's reason.
         reason: String,
     },
+    /// The classic builder cannot be told a login.
+    #[error("the engine's classic builder cannot be told the login at {}: it has a character that gets lost", registries.join(", "))]
+    Login {
+        /// The registries of the logins that go together.
+        registries: Vec<String>,
+    },
     /// The address of a BuildKit daemon makes no sense.
     #[error(
-        "`{0}` is no address of a BuildKit daemon: expected `tcp://HOST:PORT`, `unix://PATH`, \
+        "`{0}` is no address of a BuildKit daemon: expected `tcp://HOST:PORT[?servername=NAME]`, `unix://PATH`, \
          `docker-container://NAME` or `kube-pod://POD[?namespace=…&container=…&context=…]`"
     )]
     BuilderAddress(String),
+    /// TLS cannot be spoken to a BuildKit daemon.
+    #[error("the certificates for the BuildKit daemon{} cannot be used: {reason}", folder_in(folder))]
+    BuilderCertificates {
+        /// Where they are to be; empty if nothing says so.
+        folder: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// No BuildKit daemon answers.
     #[error("the BuildKit daemon at `{at}` cannot be reached: {reason}")]
     NoBuilder {
@@ -107,6 +121,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// The HTTP status of the engine's answer, if it is an answer that was no.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused { source, .. } => match **source {
+                bollard::errors::Error::DockerResponseServerError { status_code, .. } => Some(status_code),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// What the reader can do about it, if anything.
     pub fn remedy(&self) -> Option<String> {
         let foreign = |output: &[String], reason: &str| {
@@ -124,11 +149,20 @@ impl Error {
                 "the engine cannot run programs of that platform: register qemu in its machine's binfmt_misc (Debian's \
                  package `qemu-user-static`), or build for its own with `--platform`"
             }
+            Self::Login { .. } => "build with BuildKit (leave `DOCKER_BUILDKIT` unset), or use another password",
+            Self::BuilderCertificates { .. } => {
+                "`--builder-certs` (`ESKER_BUILDER_CERTS`) names a folder with `ca.pem` and, where the daemon asks who \
+                 builds, `cert.pem` and `key.pem`"
+            }
             Self::NoBuilder { .. } => "see whether buildkitd runs there, or build without `--builder`",
             _ => return None,
         };
         Some(text.to_owned())
     }
+}
+
+fn folder_in(folder: &std::path::Path) -> String {
+    if folder.as_os_str().is_empty() { String::new() } else { format!(" in `{}`", folder.display()) }
 }
 
 fn last(output: &[String]) -> String {

@@ -1,12 +1,18 @@
 //! Building with the Docker engine or a BuildKit daemon, from Dockerfiles.
 
+use std::collections::BTreeMap;
+
 use crate::build::Built;
-use crate::build::docker::{self as docker_build, BuilderChoice, Context, ContextFile, Recipe, Request};
+use crate::build::base::BaseImage;
+use crate::build::docker::{
+    self as docker_build, BASE, BASE_IMAGE, BuilderChoice, Context, ContextFile, Recipe, Request, images_of,
+};
 use crate::cache;
-use crate::docker::{Builder, DaemonAddress, Engine};
+use crate::docker::{Builder, DaemonAddress, Engine, Login, Secret};
 use crate::lock::{Lock, LockedPackage};
 use crate::oci::{Layout, Platform, reference};
 use crate::project::ImageSpec;
+use crate::registry::Credentials;
 use crate::render::docker::RenderedFile;
 
 use super::{BuildChoice, Error, Purpose, Session};
@@ -60,6 +66,7 @@ impl Session<'_> {
             (None, Some(engine)) => BuilderChoice::Engine(engine, kind),
             (None, None) => unreachable!("one of them builds"),
         };
+        let logins = self.logins(&recipes, &bases, builder).await;
         let locks = root.iter().map(|(_, lock)| lock).chain([&lock]);
         let request = Request {
             image: &image.name,
@@ -74,6 +81,7 @@ impl Session<'_> {
             state_dir: &self.project.state_dir(),
             no_cache: docker.no_cache,
             builder,
+            logins,
         };
         Ok(docker_build::build(&request, &self.channels(image)?, choice.layout, self.progress).await?)
     }
@@ -99,6 +107,52 @@ impl Session<'_> {
         Ok(Recipe { name: &image.name, context, args })
     }
 
+    /// What the user has for the registries that the Dockerfiles of `recipes` name, and for no others. A builder knows one
+    /// login a registry, whatever the repository.
+    async fn logins(
+        &self,
+        recipes: &[Recipe<'_>],
+        bases: &BTreeMap<Platform, BaseImage>,
+        builder: BuilderChoice<'_>,
+    ) -> Vec<Login> {
+        let mut named = Vec::new();
+        match builder {
+            // What they are built on is in the engine.
+            BuilderChoice::Engine(..) => {
+                recipes.iter().for_each(|recipe| named.extend(images_of(&text(recipe), &recipe.args)));
+            }
+            BuilderChoice::Daemon { parent, .. } => {
+                let Some(recipe) = recipes.last() else { return Vec::new() };
+                for base in bases.values() {
+                    let parent = parent.map(|parent| (BASE_IMAGE, parent));
+                    let below = parent.or_else(|| base.public_name().map(|base| (BASE, base)));
+                    let below = below.map(|(name, image)| (name.to_owned(), image.to_owned()));
+                    let args = recipe.args.clone().into_iter().chain(below).collect();
+                    named.extend(images_of(&text(recipe), &args));
+                }
+            }
+        }
+        let mut logins: BTreeMap<String, Login> = BTreeMap::new();
+        for image in named {
+            let registry = image.registry().to_owned();
+            if logins.contains_key(&registry) {
+                continue;
+            }
+            let secret = match self.registry.credentials(&image).await {
+                Ok(Some(Credentials::Password(user, password))) => Secret::Password(user, password),
+                Ok(Some(Credentials::Identity(token))) => Secret::Identity(token),
+                Ok(None) => continue,
+                // The registry may want none.
+                Err(error) => {
+                    self.progress.warning(&error.to_string());
+                    continue;
+                }
+            };
+            logins.insert(registry.clone(), Login { registry, secret });
+        }
+        logins.into_values().collect()
+    }
+
     /// Where others can get `image` as it was last built: it must have been pushed.
     async fn pushed(&self, image: &ImageSpec, builder: &DaemonAddress) -> Result<String, Error> {
         let digest = Layout::open(self.project.layout_dir(&image.name))?.image_index_digest()?;
@@ -121,6 +175,15 @@ impl Session<'_> {
             }
         }
     }
+}
+
+/// The Dockerfile of `recipe`; nothing where there is none, which its builder will say.
+fn text(recipe: &Recipe<'_>) -> String {
+    let context = &recipe.context;
+    let made = context.files.iter().find(|file| file.path == context.dockerfile);
+    let made = made.map(|file| String::from_utf8_lossy(&file.content).into_owned());
+    let read = || fs_err::read_to_string(context.folder.as_ref()?.join(&context.dockerfile)).ok();
+    made.or_else(read).unwrap_or_default()
 }
 
 /// The packages of `lock` for every platform: a Dockerfile names what it installs with for all of them.

@@ -151,8 +151,13 @@ pub async fn send(
                     grant = Some(renewed);
                     continue;
                 }
-                let (credentials, why_not) = credentials(transport, reference).await;
-                problem = why_not;
+                let credentials = match credentials(transport, reference).await {
+                    Ok(found) => found,
+                    Err(error) => {
+                        problem = Some(error.to_string());
+                        None
+                    }
+                };
                 let Some(granted) = answer(transport, call, challenge, credentials).await? else { break };
                 sessions.set(session.clone(), granted.clone());
                 grant = Some(granted);
@@ -168,14 +173,14 @@ fn denied(reference: &Reference, problem: Option<String>) -> Error {
     Error::Denied { registry: reference.registry().to_owned(), repository: reference.repository().to_owned(), problem }
 }
 
-/// The user's credentials, or why they cannot be had.
-async fn credentials(transport: &Transport, reference: &Reference) -> (Option<Credentials>, Option<String>) {
+/// The user's credentials for the repository of `reference`.
+///
+/// # Errors
+/// [`Error::Credentials`].
+pub async fn credentials(transport: &Transport, reference: &Reference) -> Result<Option<Credentials>> {
     let options = transport.options();
     let (registry, repository) = (reference.registry(), reference.repository());
-    match credentials::find(&options.auth_files, registry, repository, options.helper_timeout).await {
-        Ok(found) => (found, None),
-        Err(error) => (None, Some(error.to_string())),
-    }
+    credentials::find(&options.auth_files, registry, repository, options.helper_timeout).await
 }
 
 /// What satisfies `challenge`; `None` when there is nothing to satisfy it with.

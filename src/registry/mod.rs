@@ -27,6 +27,7 @@ use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
 
 use self::auth::{Access, Call};
+pub use self::credentials::Credentials;
 pub use self::error::Error;
 use self::error::Result;
 pub use self::push::{Push, Pushed};
@@ -146,6 +147,15 @@ impl Client {
         let bytes = body(url, response, layout::MAX_DOCUMENT).await?;
         check(url, &bytes, expected.as_deref())?;
         Ok(bytes)
+    }
+
+    /// What the user's files have for the repository of `reference`, for somebody else who is to pull from there. May run a
+    /// credential helper.
+    ///
+    /// # Errors
+    /// [`Error::Credentials`] when a file or a helper cannot be used.
+    pub async fn credentials(&self, reference: &Reference) -> Result<Option<Credentials>> {
+        auth::credentials(&self.transport, reference).await
     }
 
     fn parse(&self, reference: &Reference, bytes: &[u8]) -> Result<Document> {

@@ -120,9 +120,7 @@ pub async fn verify(request: &Request<'_>, progress: &dyn Progress) -> Result<Ve
     let digest = request.layout.image_index_digest()?;
     let mut examined = examine(request, &images, progress).await?;
     let ran = bench::run(request, &examined, progress).await;
-    for prepared in examined.iter_mut().filter_map(|platform| platform.prepared.take()) {
-        prepared.remove().await;
-    }
+    blocking(|| examined.iter_mut().for_each(|platform| drop(platform.prepared.take())));
     for (platform, reports) in examined.iter_mut().zip(ran?) {
         reports.into_iter().for_each(|(index, report)| platform.reports[index] = Some(report));
     }
@@ -150,14 +148,8 @@ async fn examine<'a>(
 ) -> Result<Vec<Examined<'a>>, Error> {
     let read = || images.par_iter().map(|image| Examined::read(request, image, progress)).collect();
     let mut examined: Vec<_> = blocking::<Result<_, Error>>(read)?;
-    for index in 0..examined.len() {
-        if let Err(error) = examined[index].load(progress).await {
-            // What an engine has taken of the others goes again.
-            for prepared in examined.iter_mut().filter_map(|platform| platform.prepared.take()) {
-                prepared.remove().await;
-            }
-            return Err(error);
-        }
+    for platform in &mut examined {
+        platform.load(progress).await?;
     }
     Ok(examined)
 }

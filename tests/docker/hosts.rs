@@ -133,10 +133,10 @@ fn an_engine_behind_tls_builds_for_those_with_a_certificate() {
 }
 
 /// A relay, ended when it is dropped.
-struct Relay(Child);
+pub struct Relay(pub Child);
 
 impl Relay {
-    fn port(mut self) -> (Self, u16) {
+    pub fn port(mut self) -> (Self, u16) {
         let mut line = String::new();
         BufReader::new(self.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let port = line.trim().parse().unwrap();
@@ -152,7 +152,7 @@ impl Drop for Relay {
 }
 
 /// Makes an authority, a certificate of a server at 127.0.0.1, and one of a client, called as Docker calls them.
-fn certificates(folder: &Path) -> bool {
+pub fn certificates(folder: &Path) -> bool {
     fs_err::write(folder.join("openssl.cnf"), "[req]\ndistinguished_name=name\n[name]\n").unwrap();
     let request = |key: &str, certificate: &str, rest: &[&str]| {
         let mut openssl = Command::new("openssl");

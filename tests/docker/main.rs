@@ -7,5 +7,10 @@ mod builds;
 #[path = "../common/mod.rs"]
 mod common;
 mod daemon;
+mod exported;
 mod hosts;
+mod interrupted;
+mod logins;
 mod project;
+#[path = "../fake_registry/real.rs"]
+mod registry;

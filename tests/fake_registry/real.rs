@@ -10,11 +10,23 @@ pub struct RealRegistry {
     pub address: String,
 }
 
+#[allow(dead_code, reason = "each test binary uses what it needs")]
 impl RealRegistry {
     pub fn start(dir: &Path) -> Self {
+        Self::with(dir, "")
+    }
+
+    /// One that asks for a password; `users` is what `htpasswd -B` writes.
+    pub fn guarded(dir: &Path, users: &str) -> Self {
+        let file = dir.join("htpasswd");
+        std::fs::write(&file, users).unwrap();
+        Self::with(dir, &format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", file.display()))
+    }
+
+    fn with(dir: &Path, more: &str) -> Self {
         let config = dir.join("config.yml");
         let text = format!(
-            "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"127.0.0.1:0\"}}\n",
+            "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"127.0.0.1:0\"}}\n{more}",
             dir.join("storage").display()
         );
         std::fs::write(&config, text).unwrap();

@@ -93,7 +93,7 @@ async fn programs_run_time_out_and_are_stopped() {
     running.stop(Stop::Terminate);
     let output = running.wait(SOON).await.unwrap();
     assert_eq!((output.exit, output.stdout.as_str()), (Exit::Code(5), "ready\nbye\n"));
-    prepared.remove().await;
+    drop(prepared);
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn users_mounts_and_read_only_images() {
     let command = Command::instead(["bash", "-c", script]).as_user(54321, 0).mount(&shown, "/mnt/tests");
     let output = prepared.runtime().run(&command.read_only().over_empty_home(), SOON).await.unwrap();
     assert_eq!(output.stdout, "54321 0 from outside\n/home/jovyan\n/tmp\n", "{output:?}");
-    prepared.remove().await;
+    drop(prepared);
 }
 
 #[tokio::test]

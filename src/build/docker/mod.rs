@@ -18,6 +18,7 @@ mod ignore;
 mod image;
 mod known;
 mod mirror;
+mod needed;
 mod normal;
 mod saved;
 mod work;
@@ -28,12 +29,13 @@ use std::path::Path;
 pub use context::{Context, ContextFile};
 pub use error::Error;
 pub use ignore::Ignore;
+pub use needed::images as images_of;
 use work::Work;
 
 use super::Built;
 use super::base::BaseImage;
 use crate::channel::Client;
-use crate::docker::{Builder, BuildkitDaemon, DaemonAddress, Engine};
+use crate::docker::{Builder, BuildkitDaemon, DaemonAddress, Engine, Login};
 use crate::lock::LockedPackage;
 use crate::oci::{Compression, Platform};
 use crate::progress::Progress;
@@ -71,6 +73,8 @@ pub struct Request<'a> {
     pub no_cache: bool,
     /// Who builds.
     pub builder: BuilderChoice<'a>,
+    /// What builders show registries that they pull from.
+    pub logins: Vec<Login>,
 }
 
 /// Who builds.

@@ -92,6 +92,7 @@ impl<'a> Work<'a> {
                 tag: tag.clone(),
                 host_network: mirror.is_some(),
                 no_cache: self.request.no_cache,
+                logins: self.request.logins.clone(),
             };
             let (context, time) = (recipe.context.clone(), known.latest);
             engine.build(&request, builder, move |sink| context.write(time, sink), self.progress).await??;
@@ -133,6 +134,9 @@ impl<'a> Work<'a> {
     async fn remote(&self, platform: Platform, daemon: &BuildkitDaemon, parent: Option<&str>) -> Result<Done, Error> {
         let base = self.base(platform)?;
         let known = self.known(base)?;
+        if parent.is_some() {
+            self.keep_parent(platform, &known)?;
+        }
         let Some(recipe) = self.request.recipes.last() else { return Err(Error::NoBase { platform }) };
         let arg = match parent {
             Some(parent) => (BASE_IMAGE.to_owned(), parent.to_owned()),
@@ -146,6 +150,7 @@ impl<'a> Work<'a> {
             tag: tag.clone(),
             host_network: false,
             no_cache: self.request.no_cache,
+            logins: self.request.logins.clone(),
         };
         let context = context_bytes(recipe, known.latest)?;
         let folder = tempfile::tempdir_in(self.layout.path()).map_err(Error::write(self.layout.path()))?;
@@ -184,6 +189,19 @@ impl<'a> Work<'a> {
             known.keep_layer(layer.diff_id, &kept)?;
         }
         Ok(known)
+    }
+
+    /// The layers of the image that is built on stay as they were pushed, as those of the base do.
+    fn keep_parent(&self, platform: Platform, known: &Known) -> Result<(), Error> {
+        let [parent, ..] = self.request.recipes.as_slice() else { return Ok(()) };
+        let layout = Layout::open(self.request.state_dir.join("images").join(parent.name))?;
+        for layer in layout.image(platform)?.layers {
+            self.layout.import(&layout.blob_path(&layer.digest), &layer.digest, layer.size)?;
+            let unpacked_size = layer.measure(&self.layout)?;
+            let kept = Kept { descriptor: layer.descriptor.clone(), diff_id: layer.diff_id, unpacked_size };
+            known.keep_layer(layer.diff_id, &kept)?;
+        }
+        Ok(())
     }
 
     fn put(

@@ -1,35 +1,63 @@
 //! Running an image through the Docker engine.
 
+mod traces;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
+use self::traces::{Known, Trace, Traces};
 use super::config::HUB_USER;
 use super::{
     Command, ContainerConfig, ContainerRuntime, Error, Exit, Network, Program, Running, RuntimeKind, Stop, Tail,
 };
-use crate::docker::{Container, Engine, Outputs};
+use crate::docker::{self, Container, Engine, Outputs, Setting};
+use crate::oci::{Image, Layout};
+use crate::progress::{Progress, Task, Unit};
 
 /// The port that images announce.
 const PORT: u16 = 8888;
 
-/// Runs containers of one image that the engine has.
-#[derive(Clone, Debug)]
+/// Runs containers of one image that the engine has. What it brought there goes when it is dropped.
+#[derive(Debug)]
 pub struct Docker {
     engine: Engine,
+    /// Its name or id in the engine.
     image: String,
     config: ContainerConfig,
+    traces: Traces,
 }
 
 impl Docker {
-    /// Runs containers of `image`, a name or id the engine knows, which has the configuration `config`.
-    pub const fn new(engine: Engine, image: String, config: ContainerConfig) -> Self {
-        Self { engine, image, config }
+    /// Sees that the engine that `setting` leads to has `image` of `layout`, which has the configuration `config`.
+    ///
+    /// # Errors
+    /// [`Error::Docker`] and [`Error::Image`].
+    pub async fn prepare(
+        setting: &Setting,
+        image: &Image,
+        layout: &Layout,
+        config: ContainerConfig,
+        progress: &dyn Progress,
+    ) -> Result<Self, Error> {
+        let engine = Engine::connect(setting).await?;
+        let traces = Traces::new(setting);
+        let id = image.config_digest.to_string();
+        if engine.has_image(&id).await? {
+            return Ok(Self { engine, image: id, config, traces });
+        }
+        let _task = Task::start(progress, "loading the image into Docker", None, Unit::Bytes);
+        let tag = format!("esker-verify:{}", &image.config_digest.hex()[..12]);
+        let image = traces.load(&engine, layout, image, &tag).await.map_err(|error| match error {
+            docker::Error::Image(unreadable) => Error::Image(unreadable),
+            refused => refused.into(),
+        })?;
+        Ok(Self { engine, image, config, traces })
     }
 
-    fn container(&self, command: &Command) -> Container {
+    fn container(&self, command: &Command, name: &str) -> Container {
         let (entrypoint, cmd) = match &command.program {
             Program::Default => (None, None),
             Program::Arguments(arguments) => (None, Some(arguments.clone())),
@@ -40,6 +68,7 @@ impl Docker {
         let volume = command.volume_over_home.then(|| (home, format!("mode=0755,uid={uid},gid={gid}")));
         let tmp = command.read_only.then(|| ("/tmp".to_owned(), "mode=1777".to_owned()));
         Container {
+            name: name.to_owned(),
             image: self.image.clone(),
             entrypoint,
             cmd,
@@ -57,10 +86,11 @@ impl Docker {
     }
 
     async fn launch(&self, command: &Command) -> Result<Running, Error> {
-        let container = self.container(command);
+        let (name, trace) = Trace::of_container();
+        let container = self.container(command, &name);
         let reachable = container.port.is_some();
-        let id = self.engine.create(container).await?;
-        let guard = Created { engine: self.engine.clone(), id };
+        self.traces.create(&self.engine, container, &trace).await?;
+        let guard = Created { engine: self.engine.clone(), id: name, trace, known: self.traces.known() };
         let (outputs, address) = match guard.start(reachable).await {
             Ok(started) => started,
             Err(error) => {
@@ -98,7 +128,10 @@ impl ContainerRuntime for Docker {
 /// A container of ours in the engine.
 struct Created {
     engine: Engine,
+    /// Its name.
     id: String,
+    trace: Trace,
+    known: Known,
 }
 
 impl Created {
@@ -141,8 +174,10 @@ impl Created {
         }
     }
 
-    /// Removes the container. That it is gone already is fine.
+    /// Removes the container. That it is gone already is fine; one that stays is tried again at the end.
     async fn remove(&self) {
-        self.engine.remove(&self.id).await.unwrap_or_default();
+        if self.engine.remove(&self.id).await.is_ok() {
+            self.known.forget(&self.trace);
+        }
     }
 }

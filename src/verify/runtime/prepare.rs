@@ -6,9 +6,9 @@ use super::docker::Docker;
 use super::embedded::{Embedded, Key, Privilege, UnpackedImage};
 use super::podman::Podman;
 use super::{ContainerConfig, ContainerRuntime, Error};
-use crate::docker::{self, Engine};
+use crate::docker;
 use crate::oci::{Image, Layout, Ownership, unpack};
-use crate::progress::{Progress, Task, Unit};
+use crate::progress::Progress;
 
 /// What to get ready.
 pub struct Preparation<'a> {
@@ -32,17 +32,12 @@ pub struct Preparation<'a> {
     pub docker: &'a docker::Setting,
 }
 
-/// An image that is ready to run, until it is removed.
+/// An image that is ready to run. What was made for that in an engine goes when it is dropped.
 pub enum Prepared {
     /// Unpacked on disk.
     Embedded(Embedded),
     /// Known to a Docker engine.
-    Docker {
-        /// What runs it.
-        runtime: Docker,
-        /// The engine, and the image's name in it if it is to be removed.
-        loaded: Option<(Engine, String)>,
-    },
+    Docker(Docker),
     /// Known to Podman.
     Podman(Podman),
 }
@@ -52,16 +47,8 @@ impl Prepared {
     pub fn runtime(&self) -> &dyn ContainerRuntime {
         match self {
             Self::Embedded(runtime) => runtime,
-            Self::Docker { runtime, .. } => runtime,
+            Self::Docker(runtime) => runtime,
             Self::Podman(runtime) => runtime,
-        }
-    }
-
-    /// Removes what was made to run it in an engine. For Podman, dropping does the same.
-    pub async fn remove(self) {
-        if let Self::Docker { loaded: Some((engine, image)), .. } = self {
-            // The image is whole and harmless; failing to remove it proves nothing about what was checked.
-            engine.remove_image(&image).await.unwrap_or_default();
         }
     }
 }
@@ -92,21 +79,9 @@ impl Preparation<'_> {
     /// # Errors
     /// [`Error::Docker`] and [`Error::Image`].
     pub async fn docker(&self, progress: &dyn Progress) -> Result<Prepared, Error> {
-        let engine = Engine::connect(self.docker).await?;
-        let id = self.image.config_digest.to_string();
-        if engine.has_image(&id).await? {
-            let runtime = Docker::new(engine, id, self.config.clone());
-            return Ok(Prepared::Docker { runtime, loaded: None });
-        }
-        let _task = Task::start(progress, "loading the image into Docker", None, Unit::Bytes);
-        let tag = format!("esker-verify:{}", &self.image.config_digest.hex()[..12]);
-        let loaded = engine.load_image(self.layout, self.image, &tag).await.map_err(|error| match error {
-            docker::Error::Image(unreadable) => Error::Image(unreadable),
-            refused => refused.into(),
-        })?;
-        let name = loaded.name;
-        let runtime = Docker::new(engine.clone(), name.clone(), self.config.clone());
-        Ok(Prepared::Docker { runtime, loaded: Some((engine, name)) })
+        let config = self.config.clone();
+        let docker = Docker::prepare(self.docker, self.image, self.layout, config, progress).await?;
+        Ok(Prepared::Docker(docker))
     }
 
     /// Loads the image into Podman, unless it has it.
