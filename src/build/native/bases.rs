@@ -41,16 +41,11 @@ pub fn import(base: &BaseImage, store: &Store, layout: &Layout) -> Result<BaseFa
     if let Some(facts) = store.get("bases", &key) {
         return Ok(facts);
     }
-    let files = base
-        .read_files(|path| ACCOUNTS.contains(&path) || debian::is_wanted(path))
+    let (files, unpacked_size) = base
+        .read_and_measure(|path| ACCOUNTS.contains(&path) || debian::is_wanted(path))
         .map_err(|error| Error::BaseContent(Box::new(error)))?;
     let [passwd, group] = ACCOUNTS.map(|path| text(base, path, &files));
-    let facts = BaseFacts {
-        unpacked_size: layers.iter().map(|layer| layer.measure(layout)).sum::<Result<u64, _>>()?,
-        passwd: passwd?,
-        group: group?,
-        packages: debian::components(&files),
-    };
+    let facts = BaseFacts { unpacked_size, passwd: passwd?, group: group?, packages: debian::components(&files) };
     store.put("bases", &key, &facts)?;
     Ok(facts)
 }
