@@ -174,13 +174,14 @@ impl BaseImage {
         walk::read_files_of(&layers, &open, &wanted).map_err(|source| self.invalid(source))
     }
 
-    /// [`read_files`](Self::read_files), with the files' modes and owners.
+    /// [`read_files`](Self::read_files), with the files' modes and owners, and how many bytes all layers have, decompressed: each is compared with what the
+    /// configuration says of it.
     ///
     /// # Errors
-    /// When a layer cannot be read.
-    pub fn read_entries(&self, wanted: impl Fn(&str) -> bool) -> Result<BTreeMap<String, ReadFile>> {
+    /// When a layer cannot be read, or is not what the configuration says.
+    pub fn read_and_measure(&self, wanted: impl Fn(&str) -> bool) -> Result<(BTreeMap<String, ReadFile>, u64)> {
         let (layers, open) = self.opened()?;
-        walk::read_entries_of(&layers, &open, &wanted).map_err(|source| self.invalid(source))
+        walk::read_and_measure(&layers, &open, &wanted).map_err(|source| self.invalid(source))
     }
 
     /// Calls `visit` with every path that is there after all layers.

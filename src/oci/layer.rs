@@ -87,7 +87,8 @@ impl Layer {
         consume: impl FnOnce(&mut dyn Read) -> Result<ControlFlow<()>>,
     ) -> Result<ControlFlow<()>> {
         let unreadable = |source| Error::Layer { digest: self.digest, source };
-        let mut counted = Counted { source: blob, hash: HashingWriter::new(io::sink()), count };
+        let mut hash = HashingWriter::new(io::sink());
+        let mut counted = Counted { source: blob, hash: &mut hash, count };
         let outcome = match self.compression.decoder(&mut counted) {
             Ok(mut decoder) => consume(&mut decoder),
             Err(source) => Err(unreadable(source)),
@@ -97,7 +98,7 @@ impl Layer {
         }
         // Also after an error: that the blob is damaged explains it better than what the damage led to.
         io::copy(&mut counted, &mut io::sink()).map_err(unreadable)?;
-        let (_, found, found_size) = counted.hash.finish();
+        let (_, found, found_size) = hash.finish();
         Mismatch::check((self.digest, self.size), (found, found_size))
             .map_err(|mismatch| Error::Corrupt { path: name.to_owned(), mismatch })?;
         outcome
@@ -108,9 +109,20 @@ impl Layer {
     /// # Errors
     /// Those of [`read`](Self::read), and [`Error::Malformed`] when the content is not what the configuration says.
     pub fn measure(&self, layout: &Layout) -> Result<u64> {
+        self.measure_from(layout.open_blob(&self.digest)?, |_| Ok(()))
+    }
+
+    /// [`measure`](Self::measure) where the blob is a file of its own. `consume` gets the content first; what it leaves
+    /// is read as well.
+    ///
+    /// # Errors
+    /// Those of [`measure`](Self::measure), and those of `consume`.
+    pub fn measure_from(&self, blob: fs_err::File, consume: impl FnOnce(&mut dyn Read) -> Result<()>) -> Result<u64> {
         let mut hash = HashingWriter::new(io::sink());
-        let _whole = self.read(layout, &|_| {}, |content| {
-            io::copy(content, &mut hash).map_err(|source| Error::Layer { digest: self.digest, source })?;
+        let _whole = self.read_from(blob, &|_| {}, |content| {
+            let mut content = Counted { source: content, hash: &mut hash, count: &|_| {} };
+            consume(&mut content)?;
+            io::copy(&mut content, &mut io::sink()).map_err(|source| Error::Layer { digest: self.digest, source })?;
             Ok(ControlFlow::Continue(()))
         })?;
         let (_, found, size) = hash.finish();
@@ -125,14 +137,14 @@ impl Layer {
 /// Hashes and counts what is read.
 struct Counted<'a, R> {
     source: R,
-    hash: HashingWriter<io::Sink>,
+    hash: &'a mut HashingWriter<io::Sink>,
     count: &'a (dyn Fn(u64) + Sync),
 }
 
 impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.source.read(buf)?;
-        io::Write::write_all(&mut self.hash, &buf[..n])?;
+        io::Write::write_all(self.hash, &buf[..n])?;
         (self.count)(n as u64);
         Ok(n)
     }

@@ -56,6 +56,23 @@ pub fn walk_layers(layers: &[Layer], open: &Open<'_>, visit: &mut Visit<'_>) -> 
     Ok(())
 }
 
+/// [`walk_layers`] to the end of every layer, whose content is compared with its `diff_id`. Returns how many bytes all
+/// layers have, decompressed.
+///
+/// # Errors
+/// Those of [`walk`], and those of [`Layer::measure`].
+pub fn walk_measured(layers: &[Layer], open: &Open<'_>, visit: &mut Visit<'_>) -> Result<u64> {
+    let mut above = Cover::default();
+    let mut size = 0;
+    for layer in layers.iter().rev() {
+        let mut here = Cover::default();
+        let walk = |content: &mut dyn Read| walk_layer(layer, content, &above, &mut here, visit).map(drop);
+        size += layer.measure_from(open(layer)?, walk)?;
+        above.extend(here);
+    }
+    Ok(size)
+}
+
 /// Calls `visit` for each entry of one layer's decompressed `content` that what lies `above` it does not hide, and adds to
 /// `here` what the layer decides about those below.
 ///
@@ -98,33 +115,27 @@ pub fn read_files_of(
     open: &Open<'_>,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<BTreeMap<String, Vec<u8>>> {
-    let files = read_entries_of(layers, open, wanted)?;
+    let mut found = Found::default();
+    walk_layers(layers, open, &mut |entry, content| found.take(entry, content, wanted))?;
+    let files = found.finish(layers, open, wanted)?;
     Ok(files.into_iter().map(|(path, (_, bytes))| (path, bytes)).collect())
 }
 
 /// A file: its entry, that of its first name if it has several, and its content.
 pub type ReadFile = (LayerEntry, Vec<u8>);
 
-/// [`read_files_of`], with the files' entries.
+/// [`read_files_of`], with the files' entries, and how many bytes all layers have, decompressed. Each is compared with its `diff_id`.
 ///
 /// # Errors
-/// Those of [`read_files`].
-pub fn read_entries_of(
+/// Those of [`read_files`], and those of [`Layer::measure`].
+pub fn read_and_measure(
     layers: &[Layer],
     open: &Open<'_>,
     wanted: &dyn Fn(&str) -> bool,
-) -> Result<BTreeMap<String, ReadFile>> {
+) -> Result<(BTreeMap<String, ReadFile>, u64)> {
     let mut found = Found::default();
-    found.read(layers, open, wanted)?;
-    for _ in 0..MAX_LINKS {
-        let missing: HashSet<String> =
-            found.links.values().filter(|t| !found.files.contains_key(*t)).cloned().collect();
-        if missing.is_empty() {
-            break;
-        }
-        found.read(layers, open, &|path| missing.contains(path))?;
-    }
-    Ok(found.resolve(wanted))
+    let size = walk_measured(layers, open, &mut |entry, content| found.take(entry, content, wanted))?;
+    Ok((found.finish(layers, open, wanted)?, size))
 }
 
 #[derive(Default)]
@@ -136,28 +147,51 @@ struct Found {
 }
 
 impl Found {
-    fn read(&mut self, layers: &[Layer], open: &Open<'_>, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
-        walk_layers(layers, open, &mut |entry, content| {
-            let Some(path) = entry.path.to_str().filter(|path| wanted(path)) else {
-                return Ok(ControlFlow::Continue(()));
-            };
-            match &entry.kind {
-                EntryKind::File => {
-                    self.bytes = self.bytes.saturating_add(entry.size);
-                    if entry.size > MAX_FILE || self.bytes > MAX_FILES {
-                        return Err(Error::TooLarge { what: path.to_owned(), size: entry.size, limit: MAX_FILE });
-                    }
-                    let mut bytes = Vec::new();
-                    content.read_to_end(&mut bytes).map_err(Error::read(&entry.path))?;
-                    self.files.insert(path.to_owned(), (entry.clone(), bytes));
+    /// Takes one entry, if it is `wanted`.
+    fn take(
+        &mut self,
+        entry: &LayerEntry,
+        content: &mut dyn Read,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<ControlFlow<()>> {
+        let Some(path) = entry.path.to_str().filter(|path| wanted(path)) else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        match &entry.kind {
+            EntryKind::File => {
+                self.bytes = self.bytes.saturating_add(entry.size);
+                if entry.size > MAX_FILE || self.bytes > MAX_FILES {
+                    return Err(Error::TooLarge { what: path.to_owned(), size: entry.size, limit: MAX_FILE });
                 }
-                EntryKind::Hardlink(target) => {
-                    self.links.extend(target.to_str().map(|target| (path.to_owned(), target.to_owned())));
-                }
-                _ => {}
+                let mut bytes = Vec::new();
+                content.read_to_end(&mut bytes).map_err(Error::read(&entry.path))?;
+                self.files.insert(path.to_owned(), (entry.clone(), bytes));
             }
-            Ok(ControlFlow::Continue(()))
-        })
+            EntryKind::Hardlink(target) => {
+                self.links.extend(target.to_str().map(|target| (path.to_owned(), target.to_owned())));
+            }
+            _ => {}
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Looks for what hard links lead to.
+    fn finish(
+        mut self,
+        layers: &[Layer],
+        open: &Open<'_>,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<BTreeMap<String, ReadFile>> {
+        for _ in 0..MAX_LINKS {
+            let missing: HashSet<String> =
+                self.links.values().filter(|t| !self.files.contains_key(*t)).cloned().collect();
+            if missing.is_empty() {
+                break;
+            }
+            let wanted = |path: &str| missing.contains(path);
+            walk_layers(layers, open, &mut |entry, content| self.take(entry, content, &wanted))?;
+        }
+        Ok(self.resolve(wanted))
     }
 
     fn resolve(mut self, wanted: &dyn Fn(&str) -> bool) -> BTreeMap<String, ReadFile> {

@@ -1,7 +1,7 @@
 //! Packages that mean harm, or are broken: each is refused by name, and nothing is written where it points.
 
 use esker::build::native::{Error, PathFault};
-use esker::oci::Platform;
+use esker::oci::{Digest, Platform};
 use tar::EntryType;
 
 use crate::common::{Pkg, TinyChannel};
@@ -195,4 +195,16 @@ async fn a_hundred_thousand_files() {
     let record: serde_json::Value =
         serde_json::from_str(&text(&contents(&built, Platform::LinuxAmd64), "conda-meta/many-1-0.json")).unwrap();
     assert_eq!(record["files"].as_array().unwrap().len(), FILES);
+}
+
+#[tokio::test]
+async fn a_base_that_is_not_what_its_configuration_says() {
+    let mut world = World::new(&TinyChannel::standard());
+    let base = world.bases.get_mut(&Platform::LinuxAmd64).unwrap();
+    let (right, wrong) = (base.layers[0].diff_id, Digest::of(b"something else"));
+    base.layers[0].diff_id = wrong;
+    let error = world.build(&["certs"], &Choices::default()).await.unwrap_err();
+    let Error::BaseContent(error) = error else { panic!("{error}") };
+    let reason = std::error::Error::source(error.as_ref()).unwrap().to_string();
+    assert!(reason.contains(&format!("its content is {right}")) && reason.contains(&wrong.to_string()), "{reason}");
 }

@@ -81,6 +81,19 @@ async fn python_layers_are_shared_and_reproducible() {
 }
 
 #[tokio::test]
+async fn platforms_together_have_the_layers_of_each_alone() {
+    let Some((world, _)) = world() else { return };
+    let names = ["compiled", "hello", "python"];
+    let both = world.build(&names, &Choices::default()).await.unwrap();
+    for platform in [Platform::LinuxAmd64, Platform::LinuxArm64] {
+        let name = platform.architecture().to_owned();
+        let choices = Choices { platforms: vec![platform], cache: name.clone(), output: name, ..Choices::default() };
+        let alone = world.build(&names, &choices).await.unwrap();
+        assert_eq!(layers(&alone, platform), layers(&both, platform), "{platform}");
+    }
+}
+
+#[tokio::test]
 async fn a_python_package_without_python() {
     let world = World::new(&TinyChannel::new().package(hello()));
     let error = world.build(&["hello"], &Choices::default()).await.unwrap_err();

@@ -36,18 +36,14 @@ pub fn import(base: &BaseImage, store: &Store, layout: &Layout) -> Result<BaseFa
     if let Some(facts) = store.get("bases", &key) {
         return Ok(facts);
     }
-    let files = base
-        .read_entries(|path| accounts::FILES.contains(&path) || debian::is_wanted(path))
+    let (files, unpacked_size) = base
+        .read_and_measure(|path| accounts::FILES.contains(&path) || debian::is_wanted(path))
         .map_err(|error| Error::BaseContent(Box::new(error)))?;
     let accounts = accounts::FILES.iter().filter_map(|path| Some((*path, files.get(*path)?)));
     let accounts = accounts.map(|(path, file)| Ok((path.to_owned(), account_file(base, path, file)?)));
-    let accounts = accounts.collect::<Result<_, Error>>()?;
+    let accounts = AccountFiles(accounts.collect::<Result<_, Error>>()?);
     let files = files.into_iter().map(|(path, (_, bytes))| (path, bytes)).collect();
-    let facts = BaseFacts {
-        unpacked_size: layers.iter().map(|layer| layer.measure(layout)).sum::<Result<u64, _>>()?,
-        accounts: AccountFiles(accounts),
-        packages: debian::components(&files),
-    };
+    let facts = BaseFacts { unpacked_size, accounts, packages: debian::components(&files) };
     store.put("bases", &key, &facts)?;
     Ok(facts)
 }

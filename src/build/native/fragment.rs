@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufWriter;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
@@ -17,13 +17,15 @@ use super::asked::Asked;
 use super::entries::PartWriter;
 use super::error::Error;
 use super::install::Installed;
+use super::interpreter::Interpreter;
 use super::layer;
 use super::package::Info;
 use super::packing::Packing;
 use super::pinned::Pinned;
 use super::prefix::{PlannedPackage, check_identity};
-use super::pyc::Compiler;
+use super::pyc::{Compiler, How};
 use super::python::Python;
+use super::siblings::{Room, Siblings};
 use super::store::{self, Store};
 use super::wheel::{Wheel, WheelPacking};
 use super::work::{Budget, Cancel};
@@ -86,12 +88,28 @@ pub struct Part {
 pub struct Workshop {
     /// Where parts are kept.
     pub store: Arc<Store>,
-    /// Compile byte code, by [`Target::compiler_id`].
-    pub compilers: BTreeMap<String, Compiler>,
+    /// Compile byte code, by [`Target::compiler_id`]; there once they are [laid out](Workshop::lay_out).
+    pub compilers: BTreeMap<String, OnceLock<Compiler>>,
     /// Bounds what all threads hold in memory.
     pub budget: Budget,
+    /// Bounds what they keep of byte code.
+    pub room: Room,
     /// Ends the work early.
     pub cancel: Cancel,
+}
+
+impl Workshop {
+    /// Makes `interpreter`, whose packages must have been fetched, compile byte code.
+    ///
+    /// # Errors
+    /// When it cannot be laid out.
+    pub fn lay_out(&self, interpreter: &Interpreter) -> Result<(), Error> {
+        let program = interpreter.lay_out(&self.store, &self.cancel)?;
+        if let Some(compiler) = self.compilers.get(&interpreter.id) {
+            compiler.get_or_init(|| Compiler::new(program, interpreter.version(), How::ByVersion));
+        }
+        Ok(())
+    }
 }
 
 impl Fragment {
@@ -127,20 +145,23 @@ impl Fragment {
     ///
     /// # Errors
     /// When the package is damaged, hostile, or cannot be moved to the prefix; when the cache cannot be written.
-    pub fn make(&self, workshop: &Workshop) -> Result<Part, Error> {
-        if self.package.is_conda() { self.make_of_conda(workshop) } else { self.make_of_wheel(workshop) }
+    pub fn make(&self, workshop: &Workshop, siblings: &Siblings<'_>) -> Result<Part, Error> {
+        match self.package.is_conda() {
+            true => self.make_of_conda((workshop, siblings)),
+            false => self.make_of_wheel((workshop, siblings)),
+        }
     }
 
     /// What compiles byte code for the environment.
     ///
     /// # Panics
-    /// When none of its packages needs byte code: then there is none.
+    /// When none of its packages needs byte code, or before it is laid out: then there is none.
     pub fn compiler<'a>(&self, workshop: &'a Workshop) -> &'a Compiler {
-        let compiler = self.environment.compiler_id.as_ref().and_then(|id| workshop.compilers.get(id));
+        let compiler = self.environment.compiler_id.as_ref().and_then(|id| workshop.compilers.get(id)?.get());
         compiler.expect("the build has a compiler for every environment whose packages need one")
     }
 
-    fn make_of_conda(&self, workshop: &Workshop) -> Result<Part, Error> {
+    fn make_of_conda(&self, with: (&Workshop, &Siblings<'_>)) -> Result<Part, Error> {
         let archive = self.package.archive()?;
         let info = Info::read(&archive)?;
         check_identity(&self.package, &info, &archive)?;
@@ -148,18 +169,18 @@ impl Fragment {
         let mut installed = Installed::of(&info, &archive, target.python.as_ref(), &target.prefix)?;
         installed.add_effects(&self.planned.effects);
         let installed = installed.without(&self.planned.excluded);
-        let pack = |out| Packing::new(self, &archive, &info, &installed, workshop, out).pack();
-        self.write(&installed, info.timestamp, workshop, pack)
+        let pack = |out| Packing::new(self, &archive, &info, &installed, with, out).pack();
+        self.write(&installed, info.timestamp, with.0, pack)
     }
 
-    fn make_of_wheel(&self, workshop: &Workshop) -> Result<Part, Error> {
+    fn make_of_wheel(&self, with: (&Workshop, &Siblings<'_>)) -> Result<Part, Error> {
         let wheel = Wheel::open(&self.package)?;
         let target = self.environment.as_ref();
         let installed = wheel.installed(self.asked, target.python.as_ref(), &target.prefix)?;
         let installed = installed.without(&self.planned.excluded);
         let python = target.python.as_ref().expect("it was laid out for one");
-        let pack = |out| WheelPacking::new(self, &wheel, &installed, python, workshop, out).pack();
-        self.write(&installed, wheel.timestamp, workshop, pack)
+        let pack = |out| WheelPacking::new(self, &wheel, &installed, python, with, out).pack();
+        self.write(&installed, wheel.timestamp, with.0, pack)
     }
 
     fn write(

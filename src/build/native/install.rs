@@ -131,9 +131,9 @@ impl Installed {
         parents.chain(self.directories.iter().map(ToString::to_string)).collect()
     }
 
-    /// Whether any file is byte code that has to be compiled.
-    pub fn needs_compiler(&self) -> bool {
-        self.files.values().any(|origin| matches!(origin, Origin::ByteCode(_)))
+    /// How many files are byte code that has to be compiled.
+    pub fn modules(&self) -> usize {
+        self.files.values().filter(|origin| matches!(origin, Origin::ByteCode(_))).count()
     }
 }
 

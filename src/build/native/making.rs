@@ -2,24 +2,26 @@
 //! published layers, else of packages.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::described::Described;
 use super::engine::Engine;
 use super::error::Error;
 use super::fragment::{Fragment, Workshop};
-use super::interpreter::Interpreter;
 use super::layer::{Made, PackageLayer};
 use super::planning::PlannedEnvironment;
 use super::prefix::inspect;
 use super::published::{Borrowed, Offered};
-use super::pyc::{Compiler, How};
-use super::work::{Budget, parallel};
+use super::schedule::{self, Outcome, Step};
+use super::siblings::Room;
+use super::work::{Budget, in_order};
 use crate::build::FromCache;
 use crate::oci::Digest;
 
 /// What all threads may hold of large files with placeholders, in bytes.
 const MEMORY: u64 = 384 << 20;
+/// What they may keep of byte code for other platforms, in bytes.
+const CODE: usize = 96 << 20;
 
 /// Layers that are in the layout, or where the image goes.
 #[derive(Default)]
@@ -50,16 +52,8 @@ impl Engine<'_> {
         }
         let borrowed = Arc::new(self.take_parts(missing.values()).await?);
         (made.from_cache.parts, made.from_cache.part_bytes) = borrowed.count();
-        self.parts(missing.values(), &borrowed, environments).await?;
-        let task = self.task("writing layers", missing.len());
-        let mut layers: Vec<_> = missing.into_values().collect();
-        layers
-            .sort_by_key(|layer| std::cmp::Reverse(layer.fragments.iter().map(|part| part.planned.size).sum::<u64>()));
-        let keys: Vec<_> = layers.iter().map(|layer| layer.key).collect();
-        let (store, layout) = (Arc::clone(&self.store), self.layout.clone());
-        let write = move |layer: PackageLayer| layer.write(&store, &borrowed, &layout);
-        let written = self.parallel(layers, &task, write).await?;
-        made.layers.extend(keys.into_iter().zip(written.into_iter().map(|layer| (layer, false))));
+        let written = self.make(missing.into_values().collect(), borrowed, environments).await?;
+        made.layers.extend(written.into_iter().map(|(key, layer)| (key, (layer, false))));
         Ok(made)
     }
 
@@ -100,51 +94,64 @@ impl Engine<'_> {
         published.parts(&wanted, self.store.scratch(), self.progress).await
     }
 
-    /// Makes the parts of `layers` that are neither in the cache nor `borrowed`, the largest first.
-    async fn parts(
+    /// Makes the parts of `layers` that are neither in the cache nor `borrowed`, and puts the layers together.
+    async fn make(
         &self,
-        layers: impl Iterator<Item = &PackageLayer>,
-        borrowed: &Borrowed,
+        mut layers: Vec<PackageLayer>,
+        borrowed: Arc<Borrowed>,
         environments: impl Iterator<Item = &PlannedEnvironment>,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<(Digest, Made)>, Error> {
         let missing: BTreeMap<_, _> = layers
+            .iter()
             .flat_map(|layer| &layer.fragments)
             .filter(|fragment| borrowed.find(&self.store, fragment).is_none())
             .map(|fragment| (fragment.key, fragment.clone()))
             .collect();
-        if missing.is_empty() {
-            return Ok(());
+        if !missing.is_empty() {
+            self.fetch(missing.values().map(|fragment| &fragment.package)).await?;
+            self.check_descriptions(missing.values()).await?;
         }
-        self.fetch(missing.values().map(|fragment| &fragment.package)).await?;
-        self.check_descriptions(missing.values()).await?;
-        let needed: BTreeSet<_> = missing
-            .values()
-            .filter(|fragment| fragment.planned.compiles)
-            .filter_map(|fragment| fragment.environment.compiler_id.clone())
-            .collect();
-        let interpreters = environments
-            .filter_map(|environment| environment.interpreter.clone())
+        let needed: BTreeSet<_> = missing.values().filter_map(schedule::compiler_of).collect();
+        let interpreters: BTreeMap<_, _> = environments
+            .filter_map(|environment| environment.interpreter.as_ref())
             .filter(|interpreter| needed.contains(&interpreter.id))
-            .map(|interpreter| (interpreter.id.clone(), interpreter))
+            .map(|interpreter| (interpreter.id.clone(), interpreter.clone()))
             .collect();
+        self.fetch(interpreters.values().flat_map(|interpreter| &interpreter.packages)).await?;
         let workshop = Workshop {
             store: Arc::clone(&self.store),
-            compilers: self.compilers(interpreters).await?,
+            compilers: interpreters.keys().map(|id| (id.clone(), OnceLock::new())).collect(),
             budget: Budget::new(MEMORY),
+            room: Room::new(CODE),
             cancel: self.cancel.clone(),
         };
-        let mut fragments: Vec<_> = missing.into_values().collect();
-        fragments.sort_by_key(|fragment| std::cmp::Reverse(fragment.planned.size));
-        let task = self.task("packing packages", fragments.len());
+        let packing = (!missing.is_empty()).then(|| self.task("packing packages", missing.len()));
+        let writing = self.task("writing layers", layers.len());
+        layers
+            .sort_by_key(|layer| std::cmp::Reverse(layer.fragments.iter().map(|part| part.planned.size).sum::<u64>()));
+        let steps = schedule::steps(layers, missing.into_values().collect(), interpreters.into_values().collect());
         // Where there are several, one more than asked for: each waits while Python compiles for it.
         let threads = self.request.jobs + usize::from(self.request.jobs > 1);
-        let make = move |fragment: Fragment| fragment.make(&workshop);
-        let parts = parallel(fragments, threads, &self.cancel, &task, make).await?;
-        let uncompiled: u64 = parts.iter().map(|part| part.uncompiled).sum();
-        if uncompiled > 0 {
-            task.finish(&format!("{uncompiled} Python files do not compile and are left without byte code"));
+        let place = schedule::Place { workshop, borrowed, layout: self.layout.clone(), made: Mutex::default() };
+        let advance = |outcome: &Outcome| match outcome {
+            Outcome::LaidOut => {}
+            Outcome::Packed(parts) => packing.iter().for_each(|task| task.advance(parts.len() as u64)),
+            Outcome::Written(..) => writing.advance(1),
+        };
+        let outcomes = in_order(steps, threads, &self.cancel, advance, move |step: Step| step.run(&place)).await?;
+        let mut written = Vec::new();
+        let mut uncompiled = 0;
+        for outcome in outcomes {
+            match outcome {
+                Outcome::LaidOut => {}
+                Outcome::Packed(parts) => uncompiled += parts.iter().map(|part| part.uncompiled).sum::<u64>(),
+                Outcome::Written(key, made) => written.push((key, made)),
+            }
         }
-        Ok(())
+        if let Some(packing) = packing.filter(|_| uncompiled > 0) {
+            packing.finish(&format!("{uncompiled} Python files do not compile and are left without byte code"));
+        }
+        Ok(written)
     }
 
     /// Compares what was published of packages with their archives, which are here now: what is put into the cache must
@@ -167,20 +174,5 @@ impl Engine<'_> {
             Some(package) => Err(Error::Misdescribed { package }),
             None => Ok(()),
         }
-    }
-
-    async fn compilers(
-        &self,
-        interpreters: BTreeMap<String, Interpreter>,
-    ) -> Result<BTreeMap<String, Compiler>, Error> {
-        self.fetch(interpreters.values().flat_map(|interpreter| &interpreter.packages)).await?;
-        let task = self.task("laying out Python for byte code", interpreters.len());
-        let (store, cancel) = (Arc::clone(&self.store), self.cancel.clone());
-        let lay_out = move |(id, interpreter): (String, Interpreter)| {
-            let program = interpreter.lay_out(&store, &cancel)?;
-            Ok((id, Compiler::new(program, interpreter.version(), How::ByVersion)))
-        };
-        let compilers = self.parallel(interpreters.into_iter().collect(), &task, lay_out).await?;
-        Ok(compilers.into_iter().collect())
     }
 }

@@ -12,6 +12,9 @@
 //! (`store`); layers are parts one after another (`layer`). What is in the cache is never needed for the result to
 //! be right, and never changes it.
 //!
+//! What is missing is made in one go (`schedule`, `queue`): a layer is put together as soon as its last part is there, while
+//! other packages are still being packed. Platforms share what `noarch` packages come to, and byte code (`siblings`).
+//!
 //! Memory stays bounded: files are streamed except those with a placeholder, which share a budget (`work`).
 
 mod archive;
@@ -48,7 +51,10 @@ mod prefix;
 pub mod published;
 mod pyc;
 mod python;
+mod queue;
 mod record;
+mod schedule;
+mod siblings;
 mod store;
 mod system;
 mod wheel;

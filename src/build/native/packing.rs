@@ -18,6 +18,7 @@ use super::package::{Info, ListedPath, read_all};
 use super::paths::{PathFault, PrefixPath, link_target};
 use super::pyc::MAX_SOURCE;
 use super::record;
+use super::siblings::Siblings;
 use crate::oci::Digest;
 use crate::oci::digest::HashingWriter;
 use crate::oci::tar::Kind;
@@ -34,6 +35,7 @@ pub struct Packing<'a, W> {
     info: &'a Info,
     installed: &'a Installed,
     workshop: &'a Workshop,
+    siblings: &'a Siblings<'a>,
     out: PartWriter<W>,
     /// Members to install: their path in the package, to their place in the prefix.
     places: HashMap<&'a str, (&'a ListedPath, &'a PrefixPath)>,
@@ -60,7 +62,7 @@ impl<'a, W: Write> Packing<'a, W> {
         archive: &'a Archive,
         info: &'a Info,
         installed: &'a Installed,
-        workshop: &'a Workshop,
+        (workshop, siblings): (&'a Workshop, &'a Siblings<'a>),
         out: PartWriter<W>,
     ) -> Self {
         let mut places = HashMap::new();
@@ -77,7 +79,20 @@ impl<'a, W: Write> Packing<'a, W> {
         }
         let placeholders = info.paths.iter().filter_map(|p| placeholder(p)).map(|p| p.placeholder.as_str()).collect();
         let done = HashMap::new();
-        Self { fragment, archive, info, installed, workshop, out, places, byte_code, placeholders, done, uncompiled: 0 }
+        Self {
+            fragment,
+            archive,
+            info,
+            installed,
+            workshop,
+            siblings,
+            out,
+            places,
+            byte_code,
+            placeholders,
+            done,
+            uncompiled: 0,
+        }
     }
 
     /// Writes everything; returns the sink and how many modules did not compile.
@@ -136,7 +151,7 @@ impl<'a, W: Write> Packing<'a, W> {
             let source = read_all(self.archive, &listed.path, size, data)?;
             let digest = self.check(listed, Digest::of(&source), size)?;
             self.out.write(place, meta, size, source.as_slice())?;
-            self.compile(place, code, &source)?;
+            self.compile(place, code, (&source, digest))?;
             Provenance { original: digest, written: digest, size, placeholder: None }
         } else {
             let digest = self.out.stream(place, meta, size, data, &|error| self.archive.damaged(error))?;
@@ -187,7 +202,7 @@ impl<'a, W: Write> Packing<'a, W> {
             let mut source = Vec::new();
             patched.read_to_end(&mut source).map_err(Error::read(workshop.store.scratch()))?;
             self.out.write(place, meta, patched_size, Cursor::new(&source))?;
-            self.compile(place, code, &source)?;
+            self.compile(place, code, (&source, written))?;
         } else {
             self.out.write(place, meta, patched_size, patched)?;
         }
@@ -195,9 +210,9 @@ impl<'a, W: Write> Packing<'a, W> {
         Ok(Provenance { original, written, size, placeholder })
     }
 
-    fn compile(&mut self, place: &PrefixPath, code: &PrefixPath, source: &[u8]) -> Result<(), Error> {
+    fn compile(&mut self, place: &PrefixPath, code: &PrefixPath, source: (&[u8], Digest)) -> Result<(), Error> {
         let name = format!("/{}", self.out.in_image(place));
-        match self.fragment.compiler(self.workshop).compile(&name, source)? {
+        match self.siblings.compile(self.fragment.compiler(self.workshop), name, source)? {
             Some(bytes) => self.out.generated(code, false, &bytes, Some(prefix_record::PathType::PycFile)),
             None => {
                 self.uncompiled += 1;

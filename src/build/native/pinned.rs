@@ -23,6 +23,12 @@ pub struct Pinned {
 }
 
 impl Pinned {
+    /// One that is nowhere.
+    #[cfg(test)]
+    pub fn of(locked: LockedPackage, sha256: String) -> Self {
+        Self { locked, sha256, path: PathBuf::new() }
+    }
+
     /// The archive; must have been [fetched](fetch).
     ///
     /// # Errors

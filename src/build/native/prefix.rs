@@ -51,6 +51,9 @@ pub struct PlannedPackage {
     pub for_python: bool,
     /// Whether byte code has to be compiled for it.
     pub compiles: bool,
+    /// How many modules that are: for the order of work only. Older caches do not say.
+    #[serde(default)]
+    pub modules: u64,
     /// Bytes of its archive.
     pub size: u64,
     /// When it was built, in seconds since 1970.
@@ -117,7 +120,8 @@ impl Inspected {
 
     /// What the plan says of it, when `installed` is left of its files.
     fn planned(&self, name: &str, installed: &Installed, excluded: BTreeSet<PrefixPath>) -> PlannedPackage {
-        let compiles = installed.needs_compiler();
+        let modules = installed.modules() as u64;
+        let compiles = modules > 0;
         let Facts { size, built: timestamp } = self.facts();
         let for_python = self.conda().is_none_or(|(_, info)| compiles || info.index.noarch.is_python());
         let (license, depends) = match self {
@@ -128,7 +132,7 @@ impl Inspected {
             Self::Wheel(wheel) => (wheel.license.clone(), wheel.depends.clone()),
         };
         let (name, effects) = (name.to_owned(), Vec::new());
-        PlannedPackage { name, excluded, effects, for_python, compiles, size, timestamp, license, depends }
+        PlannedPackage { name, excluded, effects, for_python, compiles, modules, size, timestamp, license, depends }
     }
 }
 

@@ -118,7 +118,8 @@ impl Worker {
         if length > MAX_CODE {
             return Err(std::io::Error::other("the answer makes no sense"));
         }
-        let mut code = Vec::new();
+        // Room for nearly all byte code at once; larger code grows as it comes, whatever was announced.
+        let mut code = Vec::with_capacity(length.min(1 << 20) as usize);
         (&mut self.output).take(length.into()).read_to_end(&mut code)?;
         Ok((status == [0] && !code.is_empty()).then_some(code))
     }
@@ -132,23 +133,23 @@ impl Drop for Worker {
     }
 }
 
+/// The system's Python and its version; `None`, loudly, where there is none.
+#[cfg(test)]
+pub fn system_python() -> Option<(PathBuf, String)> {
+    let script = "import sys; print(sys.executable); print('%d.%d' % sys.version_info[:2])";
+    let output = Command::new("python3").args(["-c", script]).output().ok().filter(|output| output.status.success());
+    let Some(output) = output else {
+        crate::skip::skipped("there is no python3 on PATH");
+        return None;
+    };
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (program, version) = text.trim().split_once('\n').unwrap();
+    Some((program.into(), version.to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The system's Python and its version; `None`, loudly, where there is none.
-    fn system_python() -> Option<(PathBuf, String)> {
-        let script = "import sys; print(sys.executable); print('%d.%d' % sys.version_info[:2])";
-        let output =
-            Command::new("python3").args(["-c", script]).output().ok().filter(|output| output.status.success());
-        let Some(output) = output else {
-            crate::skip::skipped("there is no python3 on PATH");
-            return None;
-        };
-        let text = String::from_utf8(output.stdout).unwrap();
-        let (program, version) = text.trim().split_once('\n').unwrap();
-        Some((program.into(), version.to_owned()))
-    }
 
     #[test]
     fn byte_code_is_the_same_whatever_came_before() {

@@ -1,6 +1,5 @@
 //! Runs blocking work on several threads from async code: with an order, a limit, and an end when nobody waits any more.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -8,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::error::Error;
+use super::queue::{Job, Queue};
 use crate::progress::Task;
 
 /// Tells workers to stop. Clones are one and the same.
@@ -55,34 +55,54 @@ where
     T: Send + 'static,
     R: Send + 'static,
 {
-    let mut results: Vec<Option<R>> = items.iter().map(|_| None).collect();
-    let threads = jobs.clamp(1, items.len().max(1));
-    let queue = Arc::new(Mutex::new(items.into_iter().enumerate().collect::<VecDeque<_>>()));
+    let items = items.into_iter().map(|item| Job { item, after: Vec::new() }).collect();
+    in_order(items, jobs, cancel, |_| task.advance(1), work).await
+}
+
+/// Does `work` for every job on `threads` threads and returns the results in the jobs' order. A thread takes the first
+/// job that waits for nothing any more. `done` hears of every result.
+///
+/// # Errors
+/// The first error to show up; the other threads are told to stop and waited for. [`Error::Cancelled`] when jobs wait
+/// for each other.
+pub async fn in_order<T, R>(
+    jobs: Vec<Job<T>>,
+    threads: usize,
+    cancel: &Cancel,
+    done: impl Fn(&R),
+    work: impl Fn(T) -> Result<R, Error> + Send + Sync + 'static,
+) -> Result<Vec<R>, Error>
+where
+    T: Send + 'static,
+    R: Send + 'static,
+{
+    let mut results: Vec<Option<R>> = jobs.iter().map(|_| None).collect();
+    let threads = threads.clamp(1, jobs.len().max(1));
+    let queue = Arc::new(Queue::new(jobs));
     let work = Arc::new(work);
     let (sender, mut receiver) = mpsc::unbounded_channel();
     let mut workers = JoinSet::new();
     for _ in 0..threads {
         let (queue, work, sender, cancel) = (Arc::clone(&queue), Arc::clone(&work), sender.clone(), cancel.clone());
         workers.spawn_blocking(move || {
-            // A function of its own: in the condition of the loop, the lock would be held while working.
-            let next = || lock(&queue).pop_front();
-            while let Some((index, item)) = next() {
+            while let Some((taken, item)) = queue.take() {
+                let number = taken.number;
                 let result = cancel.check().and_then(|()| work(item));
-                if result.is_err() {
-                    lock(&queue).clear();
+                if result.is_ok() {
+                    taken.done();
                 }
                 // Nobody listens any more when the future was dropped; `cancel` ends the loop then.
-                let _ = sender.send((index, result));
+                let _ = sender.send((number, result));
             }
         });
     }
     drop(sender);
     let mut first_error = None;
-    while let Some((index, result)) = receiver.recv().await {
+    while let Some((number, result)) = receiver.recv().await {
         match result {
             Ok(result) => {
-                results[index] = Some(result);
-                task.advance(1);
+                done(&result);
+                results[number] = Some(result);
             }
             Err(error) => {
                 cancel.cancel();

@@ -16,6 +16,7 @@ use crate::build::native::install::{Installed, Origin};
 use crate::build::native::paths::PrefixPath;
 use crate::build::native::pyc::MAX_SOURCE;
 use crate::build::native::python::Python;
+use crate::build::native::siblings::Siblings;
 use crate::oci::Digest;
 
 /// How a script begins whose first line names the Python that it is installed for (PEP 427).
@@ -27,6 +28,7 @@ pub struct WheelPacking<'a, W> {
     wheel: &'a Wheel,
     installed: &'a Installed,
     workshop: &'a Workshop,
+    siblings: &'a Siblings<'a>,
     python: &'a Python,
     out: PartWriter<W>,
     record: Written,
@@ -42,7 +44,7 @@ impl<'a, W: Write> WheelPacking<'a, W> {
         wheel: &'a Wheel,
         installed: &'a Installed,
         python: &'a Python,
-        workshop: &'a Workshop,
+        (workshop, siblings): (&'a Workshop, &'a Siblings<'a>),
         out: PartWriter<W>,
     ) -> Self {
         let code = installed.files.iter().filter_map(|(place, origin)| match origin {
@@ -50,7 +52,8 @@ impl<'a, W: Write> WheelPacking<'a, W> {
             _ => None,
         });
         let record = Written::new(python.site_packages());
-        Self { fragment, wheel, installed, workshop, python, out, record, byte_code: code.collect(), uncompiled: 0 }
+        let byte_code = code.collect();
+        Self { fragment, wheel, installed, workshop, siblings, python, out, record, byte_code, uncompiled: 0 }
     }
 
     /// Writes everything; returns the sink and how many modules did not compile.
@@ -95,8 +98,8 @@ impl<'a, W: Write> WheelPacking<'a, W> {
             self.script(member, place, &mut data)?;
         } else if let Some(code) = self.byte_code.get(place).copied().filter(|_| member.size <= MAX_SOURCE) {
             let source = self.read_all(member, &mut data)?;
-            self.write(member, place, member.executable, &source)?;
-            self.compile(place, code, &source)?;
+            let digest = self.write(member, place, member.executable, &source)?;
+            self.compile(place, code, (&source, digest))?;
         } else {
             self.stream(member, place, member.executable, &mut data)?;
         }
@@ -113,7 +116,7 @@ impl<'a, W: Write> WheelPacking<'a, W> {
         let script = self.read_all(member, &mut Cursor::new(head).chain(data))?;
         let rest = script.iter().position(|byte| *byte == b'\n').map_or(&[][..], |end| &script[end..]);
         let shebang = self.python.shebang(&self.fragment.environment.prefix);
-        self.write(member, place, true, &[shebang.as_bytes(), rest].concat())
+        self.write(member, place, true, &[shebang.as_bytes(), rest].concat()).map(drop)
     }
 
     fn stream(
@@ -141,11 +144,17 @@ impl<'a, W: Write> WheelPacking<'a, W> {
         if whole { Ok(content) } else { Err(self.wheel.damaged(other_size(member.path.as_str()))) }
     }
 
-    fn write(&mut self, member: &Member, place: &PrefixPath, executable: bool, content: &[u8]) -> Result<(), Error> {
-        let size = content.len() as u64;
+    fn write(
+        &mut self,
+        member: &Member,
+        place: &PrefixPath,
+        executable: bool,
+        content: &[u8],
+    ) -> Result<Digest, Error> {
+        let (size, digest) = (content.len() as u64, Digest::of(content));
         self.out.write(place, Meta { executable, mtime: member.mtime }, size, content)?;
-        self.record.file(place.as_str(), &Digest::of(content), size);
-        Ok(())
+        self.record.file(place.as_str(), &digest, size);
+        Ok(digest)
     }
 
     fn generated(&mut self, place: &PrefixPath, executable: bool, content: &[u8]) -> Result<(), Error> {
@@ -154,9 +163,9 @@ impl<'a, W: Write> WheelPacking<'a, W> {
         Ok(())
     }
 
-    fn compile(&mut self, place: &PrefixPath, code: &PrefixPath, source: &[u8]) -> Result<(), Error> {
+    fn compile(&mut self, place: &PrefixPath, code: &PrefixPath, source: (&[u8], Digest)) -> Result<(), Error> {
         let name = format!("/{}", self.out.in_image(place));
-        match self.fragment.compiler(self.workshop).compile(&name, source)? {
+        match self.siblings.compile(self.fragment.compiler(self.workshop), name, source)? {
             Some(bytes) => {
                 self.out.generated(code, false, &bytes, None)?;
                 self.record.unhashed(code.as_str());
