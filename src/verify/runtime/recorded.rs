@@ -98,7 +98,7 @@ mod tests {
         stdout.push(b"its");
         let exit = Arc::new(OnceLock::from(Exit::Code(1)));
         let run = Run { command: describe(&command), stdout, stderr, exit };
-        let expected = "$ A='b c' (entrypoint) bash -c 'echo it'\\''s'\n--- standard output\nits\n--- exit code 1\n";
+        let expected = "$ A='b c' (entrypoint) bash -c \"echo it's\"\n--- standard output\nits\n--- exit code 1\n";
         assert_eq!(run.log(), expected);
     }
 }
