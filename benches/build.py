@@ -2,7 +2,7 @@
 """Times builds of the real channel's notebook as whole processes, beside the physical limit, and prints Markdown tables.
 
 Needs what `make demo` makes first (the program and the real channel). The limit is measured in the same run by
-benches/limit.rs: read, SHA-256, zstd decompress and SHA-256 of the same packages, and SHA-256, zstd compress, SHA-256 and
+benches/limit.rs: read, SHA-256, decompress and SHA-256 of the same packages, and SHA-256, zstd compress, SHA-256 and
 write of the bytes that are in the image's layers, with the libraries, the level and the threads of a build. Byte code is
 apart: what CPython takes to compile it is not esker's to save, so its core-seconds (of esker's children) have a column of
 their own, and the last ratio is without them.
@@ -11,6 +11,7 @@ Each figure is the median of several runs; "peak" is the largest resident set of
 """
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -70,10 +71,6 @@ class Bench:
         self.project = scratch / "project"
         self.cache = scratch / "cache"
         shutil.copytree(ROOT / "tests/real/project", self.project)
-        # The stand-in for micromamba is several times the real one's size, and all of it bzip2: 95 MB that are decompressed
-        # twice, once for what it says of itself. It would stand for a half of what is measured, and for no image.
-        root = self.project / "base-image/environment.yml"
-        root.write_text(root.read_text().replace("  - micromamba\n", ""))
         self.environment = {
             "PATH": os.environ["PATH"],
             "ESKER_CACHE_DIR": str(self.cache),
@@ -123,10 +120,10 @@ class Bench:
         return {layout / "blobs" / layer["digest"].replace(":", "/") for layer in own}
 
     def limit(self, platforms):
-        """The limit for the packages that the lock has for `platforms`, and the layers of their images, each once."""
+        """The limit for the packages that both prefixes have for `platforms`, and the layers of their images, each once."""
         files = self.layers(platforms)
-        for subdir in (SUBDIRS[platform] for platform in platforms):
-            for line in (self.project / IMAGE / f"conda-{subdir}.lock").read_text().splitlines():
+        for folder, platform in itertools.product(("base-image", IMAGE), platforms):
+            for line in (self.project / folder / f"conda-{SUBDIRS[platform]}.lock").read_text().splitlines():
                 if line.startswith(CHANNEL):
                     files.add(self.real / "channel" / line.partition("#")[0].removeprefix(CHANNEL))
         rows = []

@@ -1,9 +1,9 @@
-//! The physical limit of a cold build: of each package, read, SHA-256, zstd decompress, SHA-256 of what comes out; of each
+//! The physical limit of a cold build: of each package, read, SHA-256, decompress, SHA-256 of what comes out; of each
 //! layer, SHA-256, zstd compress, SHA-256 and write of the bytes that the build's has. With the libraries, the level and
 //! the threads of a build, and nothing else: no paths, no placeholders, no tar, and no byte code to compile.
 //!
 //! `limit THREADS OUT FILE...` prints wall seconds, CPU seconds, bytes in, unpacked, packed and out, as JSON. Files whose
-//! name ends in `.conda` are packages, others are layers in zstd, which are unpacked before the clock starts.
+//! name ends in `.conda` or `.tar.bz2` are packages, others are layers in zstd, which are unpacked before the clock starts.
 
 use std::fs::File;
 use std::io::{BufReader, Write};
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use esker::oci::Compression;
+use rattler_package_streaming::read::stream_tar_bz2;
 use sha2::{Digest, Sha256};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -72,11 +73,17 @@ fn package(path: &Path, bytes: &Bytes) -> Result<(), Failure> {
     let mut archive = Hashing::new(std::io::sink());
     std::io::copy(&mut BufReader::with_capacity(1 << 17, File::open(path)?), &mut archive)?;
     bytes.read.fetch_add(archive.finish(), Ordering::Relaxed);
+    let mut unpacked = Hashing::new(std::io::sink());
+    if path.extension().is_some_and(|extension| extension == "bz2") {
+        let content = stream_tar_bz2(BufReader::with_capacity(1 << 17, File::open(path)?));
+        std::io::copy(&mut content.into_inner(), &mut unpacked)?;
+        bytes.unpacked.fetch_add(unpacked.finish(), Ordering::Relaxed);
+        return Ok(());
+    }
     let mut zip = zip::ZipArchive::new(BufReader::new(File::open(path)?))?;
     let mut names = zip.file_names().filter_map(Result::ok).map(std::borrow::Cow::into_owned);
     let name = names.find(|name| name.starts_with("pkg-")).ok_or("no pkg- in it")?;
     drop(names);
-    let mut unpacked = Hashing::new(std::io::sink());
     std::io::copy(&mut zstd::Decoder::new(zip.by_name(&name)?)?, &mut unpacked)?;
     bytes.unpacked.fetch_add(unpacked.finish(), Ordering::Relaxed);
     Ok(())
@@ -110,7 +117,7 @@ fn main() -> Result<(), Failure> {
     let (threads, out) = (threads.parse::<usize>()?, PathBuf::from(out));
     let mut sized = Vec::new();
     for file in files {
-        sized.push(if file.ends_with(".conda") {
+        sized.push(if file.ends_with(".conda") || file.ends_with(".tar.bz2") {
             (std::fs::metadata(file)?.len(), Job::Package(PathBuf::from(file)))
         } else {
             let content = zstd::decode_all(File::open(file)?)?;

@@ -2,6 +2,9 @@
 //!
 //! Members that no package needs (devices, set-user-id bits, paths that climb) are refused here, before anything else
 //! sees them; and so is an archive that unpacks to far more than its size makes plausible.
+//!
+//! A `.tar.bz2` is one stream, slow to decompress. What it says of itself is at its front, where conda-build puts it, and
+//! is read from there alone ([`Front`]).
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -12,6 +15,7 @@ use rattler_package_streaming::{ExtractError, read::stream_tar_bz2, seek};
 use tar::EntryType;
 
 use super::error::Error;
+use super::package::WANTED;
 use super::paths::{PathFault, PrefixPath};
 
 /// What a package may unpack to.
@@ -90,6 +94,33 @@ pub enum What<'a> {
     Directory,
 }
 
+/// The front of a `.tar.bz2` that begins with `info/`: once that said what a plan has to know, it is over with the first
+/// member outside of `info/`. Such a file of `info/` behind the front is refused, so that nobody has to look for it.
+/// Older packages, which begin with anything, are read to their end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Front {
+    /// So far all was in `info/`; whether that has `index.json`, and a list of files.
+    Lasts { index: bool, paths: bool },
+    /// It told enough.
+    Over,
+    /// There is none.
+    Absent,
+}
+
+impl Front {
+    /// What it is after one more member.
+    fn with(self, path: &PrefixPath, is_info: bool) -> Result<Self, PathFault> {
+        match (self, path.as_str()) {
+            (Self::Over, name) if WANTED.contains(&name) => Err(PathFault::Late),
+            (Self::Lasts { paths, .. }, "info/index.json") => Ok(Self::Lasts { index: true, paths }),
+            (Self::Lasts { index, .. }, "info/paths.json" | "info/files") => Ok(Self::Lasts { index, paths: true }),
+            (Self::Lasts { index: true, paths: true }, _) if !is_info => Ok(Self::Over),
+            (Self::Lasts { .. }, _) if !is_info => Ok(Self::Absent),
+            _ => Ok(self),
+        }
+    }
+}
+
 impl Archive {
     /// Looks at the archive at `path`, called `name`.
     ///
@@ -144,6 +175,7 @@ impl Archive {
         // The limit counts what the tar stream yields, padding and headers included.
         let mut tar = tar::Archive::new(Limited { inner: tar.into_inner(), left: self.limits.bytes(self.size) });
         let mut count = 0usize;
+        let mut front = Front::Lasts { index: false, paths: false };
         for entry in tar.entries().map_err(|error| self.damaged(error))? {
             let mut entry = entry.map_err(|error| self.damaged(error))?;
             count += 1;
@@ -159,6 +191,12 @@ impl Archive {
             let header = Header::read(&entry).map_err(|error| self.damaged(error))?;
             let path = header.path(&raw).map_err(|fault| self.fault(&raw, fault))?;
             let is_info = path.below("info").is_some() || path.as_str() == "info";
+            if self.kind == CondaArchiveType::TarBz2 {
+                front = front.with(&path, is_info).map_err(|fault| self.fault(&raw, fault))?;
+                if front == Front::Over && section == Section::Info {
+                    return Ok(());
+                }
+            }
             if is_info != (section == Section::Info) {
                 continue;
             }
@@ -271,6 +309,7 @@ fn is_over_limit(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oci::tar::{Entry, Kind, TarWriter};
 
     /// A `.conda` of one member, written bit by bit.
     fn archive(folder: &Path, name: &[u8], kind: EntryType, mode: u32) -> Archive {
@@ -328,6 +367,59 @@ mod tests {
         }
     }
 
+    /// A `.tar.bz2` of these files, in this order.
+    fn bzip2(folder: &Path, names: &[&str]) -> Archive {
+        let (root, path) = (folder.join("root"), folder.join("old-1-0.tar.bz2"));
+        let encoder = bzip2::write::BzEncoder::new(File::create(&path).unwrap(), bzip2::Compression::fast());
+        let mut tar = TarWriter::new(encoder);
+        for name in names {
+            let entry = Entry { path: (*name).to_owned(), kind: Kind::File(1), mode: 0o644, uid: 0, gid: 0, mtime: 0 };
+            tar.append(&entry, &b"x"[..]).unwrap();
+        }
+        tar.end().unwrap().finish().unwrap();
+        Archive::open(path, "old-1-0.tar.bz2").unwrap()
+    }
+
+    /// The names in either half of a `.tar.bz2` of these files; of the second, the fault.
+    fn halves(names: &[&str]) -> (Vec<String>, Result<Vec<String>, String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = bzip2(folder.path(), names);
+        let walk = |section| {
+            let mut seen = Vec::new();
+            let walked = archive.walk(section, &mut |member| {
+                seen.push(member.path.to_string());
+                Ok(())
+            });
+            walked.map(|()| seen).map_err(|error| error.to_string())
+        };
+        (walk(Section::Info).unwrap(), walk(Section::Content))
+    }
+
+    #[test]
+    fn of_a_bzip2_the_front_is_enough() {
+        let front = ["info/index.json", "info/link.json", "info/paths.json"];
+        let (info, content) = halves(&[&front[..], &["bin/x", "info/recipe/meta.yaml"]].concat());
+        assert_eq!(
+            (info.as_slice(), content.unwrap().as_slice()),
+            (&front.map(str::to_owned)[..], &["bin/x".to_owned()][..])
+        );
+        let (info, content) = halves(&["info/index.json", "info/files", "bin/x", "info/link.json"]);
+        assert_eq!(info, ["info/index.json", "info/files"]);
+        assert!(content.unwrap_err().contains("`info/link.json` comes after"));
+    }
+
+    #[test]
+    fn a_bzip2_without_a_front_is_read_to_its_end() {
+        for names in [
+            ["bin/x", "info/index.json", "info/paths.json", "lib/y", "info/link.json"],
+            ["info/index.json", "bin/x", "info/paths.json", "lib/y", "info/link.json"],
+            ["info/about.json", "bin/x", "info/index.json", "info/files", "info/link.json"],
+        ] {
+            let (info, content) = halves(&names);
+            assert_eq!(info.len(), names.iter().filter(|name| name.starts_with("info/")).count(), "{names:?}");
+            assert!(content.is_ok(), "{names:?}");
+        }
+    }
     #[test]
     fn ordinary_members_are_seen_and_their_times_bounded() {
         assert_eq!(members(b"bin/x", EntryType::Regular, 0o755).unwrap(), [("bin/x".to_owned(), u32::MAX.into())]);

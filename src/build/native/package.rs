@@ -17,7 +17,7 @@ use super::paths::{PathFault, PrefixPath};
 const MAX_INFO: u64 = 64 << 20;
 
 /// The files of `info/` that say how a package is installed.
-const WANTED: [&str; 7] = [
+pub const WANTED: [&str; 7] = [
     "info/index.json",
     "info/paths.json",
     "info/link.json",

@@ -48,6 +48,9 @@ pub enum PathFault {
     /// The archive holds it more than once.
     #[error("is there twice")]
     Twice,
+    /// A file of `info/` that says how the package is installed, in a `.tar.bz2`, whose other files of `info/` come first.
+    #[error("comes after files that are installed, other files of `info/` before them")]
+    Late,
     /// A symbolic link in a wheel, which has none.
     #[error("is a link, which no wheel can hold")]
     Link,
