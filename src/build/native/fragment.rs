@@ -36,8 +36,12 @@ use crate::oci::{Compression, Digest, Encoder};
 /// The kind of a part in the [`Store`].
 pub const KIND: &str = "fragments";
 
-/// Where the entries of a part go: hashed, compressed, hashed, to a file.
-type Sink = HashingWriter<Encoder<HashingWriter<BufWriter<NamedTempFile>>>>;
+/// How many bytes of entries are gathered before they are hashed and compressed. In between, byte code is compiled on the
+/// same core: taking turns at every module, zstd would find its tables gone from the core's cache each time.
+const GATHERED: usize = 4 << 20;
+
+/// Where the entries of a part go: gathered, hashed, compressed, hashed, to a file.
+type Sink = BufWriter<HashingWriter<Encoder<HashingWriter<BufWriter<NamedTempFile>>>>>;
 
 /// One package for one environment.
 #[derive(Clone, Debug)]
@@ -198,7 +202,9 @@ impl Fragment {
         let encoder = target.compression.encoder(buffered).map_err(Error::write(&path))?;
         let mut sink = HashingWriter::new(encoder);
         sink.only_hash(&layer::directories(&target.prefix, &directories, self.planned.timestamp));
-        let (mut sink, uncompiled) = pack(PartWriter::new(sink, path.clone(), &target.prefix, timestamp))?;
+        let sink = BufWriter::with_capacity(GATHERED, sink);
+        let (sink, uncompiled) = pack(PartWriter::new(sink, path.clone(), &target.prefix, timestamp))?;
+        let mut sink = sink.into_inner().map_err(|error| Error::write(&path)(error.into_error()))?;
         sink.only_hash(&END);
         let (encoder, diff_id, unpacked_size) = sink.finish();
         let (buffered, digest, size) = encoder.finish().map_err(Error::write(&path))?.finish();
