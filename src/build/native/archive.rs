@@ -369,7 +369,7 @@ mod tests {
 
     /// A `.tar.bz2` of these files, in this order.
     fn bzip2(folder: &Path, names: &[&str]) -> Archive {
-        let (root, path) = (folder.join("root"), folder.join("old-1-0.tar.bz2"));
+        let path = folder.join("old-1-0.tar.bz2");
         let encoder = bzip2::write::BzEncoder::new(File::create(&path).unwrap(), bzip2::Compression::fast());
         let mut tar = TarWriter::new(encoder);
         for name in names {
