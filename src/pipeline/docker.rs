@@ -131,7 +131,9 @@ impl Session<'_> {
         match builder {
             // What they are built on is in the engine.
             BuilderChoice::Engine(..) => {
-                recipes.iter().for_each(|recipe| named.extend(images_of(&recipe.context.dockerfile_text(), &recipe.args)));
+                recipes
+                    .iter()
+                    .for_each(|recipe| named.extend(images_of(&recipe.context.dockerfile_text(), &recipe.args)));
             }
             BuilderChoice::Daemon { parent, .. } => {
                 let Some(recipe) = recipes.last() else { return Vec::new() };

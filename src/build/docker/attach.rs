@@ -18,8 +18,8 @@ use crate::installed;
 use crate::oci::layout::sha256;
 use crate::oci::{Layout, Platform};
 use crate::progress::Progress;
-use crate::supply::provenance::{self, Input};
 use crate::supply::Inventory;
+use crate::supply::provenance::{self, Input};
 
 /// Part of every key: another way to look into images needs another number.
 const FORMAT: u32 = 1;

@@ -49,11 +49,7 @@ struct Dockerfile<'a> {
 ///
 /// # Errors
 /// When a file that was built with cannot be read.
-pub fn statement(
-    request: &Request<'_>,
-    subjects: &[(String, Digest)],
-    packages: Vec<Input>,
-) -> Result<Vec<u8>, Error> {
+pub fn statement(request: &Request<'_>, subjects: &[(String, Digest)], packages: Vec<Input>) -> Result<Vec<u8>, Error> {
     let (builder, name) = match request.builder {
         BuilderChoice::Engine(_, docker::Builder::BuildKit) => (Builder::DockerEngine, "buildkit"),
         BuilderChoice::Engine(_, docker::Builder::Classic(_)) => (Builder::DockerEngine, "classic"),
