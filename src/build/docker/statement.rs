@@ -131,21 +131,98 @@ fn named(recipe: &Recipe<'_>) -> Vec<Reference> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use oci_spec::image::ImageConfiguration;
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::build::base::BaseImage;
     use crate::build::docker::{Context, ContextFile};
+
+    const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    fn recipe<'a>(name: &'a str, dockerfile: &str) -> Recipe<'a> {
+        let file = ContextFile { path: "Dockerfile".into(), executable: false, content: dockerfile.into() };
+        let context = Context { folder: None, files: vec![file], dockerfile: "Dockerfile".into() };
+        Recipe { name, context, args: [("KEY".to_owned(), "hidden".to_owned())].into() }
+    }
 
     #[test]
     fn no_value_of_an_argument_shows_in_the_name_of_an_image() {
-        let text = "ARG BASE=b.example.org/base\nARG KEY=x\nARG PLAIN=a.example.org/plain\n\
-                    FROM c.example.org/${KEY}:1 AS one\nFROM ${BASE}\nCOPY --from=d.example.org/tool:2 /a /b\n\
-                    COPY --from=e.example.org/x:3@sha256:\
-                    e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 /c /d\n\
-                    FROM ${PLAIN}\n";
-        let file = ContextFile { path: "Dockerfile".into(), executable: false, content: text.into() };
-        let context = Context { folder: None, files: vec![file], dockerfile: "Dockerfile".into() };
-        let recipe =
-            Recipe { name: "x", context, args: [("KEY".to_owned(), "hidden".to_owned())].into_iter().collect() };
-        let found: Vec<_> = named(&recipe).iter().map(|image| image.repository().to_owned()).collect();
+        let text = format!(
+            "ARG BASE=b.example.org/base\nARG KEY=x\nARG PLAIN=a.example.org/plain\n\
+             FROM c.example.org/${{KEY}}:1 AS one\nFROM ${{BASE}}\nCOPY --from=d.example.org/tool:2 /a /b\n\
+             COPY --from=e.example.org/x:3@{EMPTY} /c /d\nFROM ${{PLAIN}}\n"
+        );
+        let found: Vec<_> = named(&recipe("x", &text)).iter().map(|image| image.repository().to_owned()).collect();
         assert_eq!(found, ["plain", "tool", "x"]);
+    }
+
+    /// What is said of a build by a daemon of `above`, which is built on `below`.
+    fn by_a_daemon(parent: Option<&str>) -> Value {
+        let platform = Platform::LinuxAmd64;
+        let base = BaseImage {
+            reference: "docker.io/library/debian:12".into(),
+            source_digest: Digest::of(b"index"),
+            manifest_digest: Digest::of(b"manifest"),
+            platform,
+            config: ImageConfiguration::default(),
+            layers: vec![],
+            made_of: None,
+        };
+        let tools = format!("FROM a.example.org/x\nCOPY --from=b.example.org/tools:1@{EMPTY} /a /b\n");
+        let request = Request {
+            image: "above",
+            recipes: vec![recipe("below", "FROM scratch\n"), recipe("above", &tools)],
+            platforms: &[platform],
+            bases: &[(platform, base)].into(),
+            packages: vec![],
+            debian: vec![],
+            compression: Compression::GZIP,
+            source_date_epoch: Some(7),
+            cache_dir: Path::new("/cache"),
+            project: Path::new("/project"),
+            state_dir: Path::new("/project/.esker"),
+            no_cache: false,
+            builder: BuilderChoice::Daemon { address: &"tcp://somewhere:1".parse().unwrap(), parent },
+            logins: vec![],
+            sbom: true,
+        };
+        let subjects = [("above".to_owned(), Digest::of(b"built"))];
+        let text = statement(&request, &subjects, vec![]).unwrap();
+        assert!(provenance::is_of_dockerfile(&text));
+        for private in ["hidden", "somewhere", "/project"] {
+            assert!(!String::from_utf8_lossy(&text).contains(private), "{private}");
+        }
+        serde_json::from_slice(&text).unwrap()
+    }
+
+    #[test]
+    fn a_daemon_builds_the_last_dockerfile_on_what_it_pulls() {
+        let parent = format!("r.example.org/p/below@{}", Digest::of(b"pushed"));
+        for (parent, expected) in [
+            (None, ["base linux/amd64".to_owned(), Digest::of(b"manifest").hex()]),
+            (Some(parent.as_str()), ["image r.example.org/p/below".to_owned(), Digest::of(b"pushed").hex()]),
+        ] {
+            let statement = by_a_daemon(parent);
+            let builder = &statement["predicate"]["runDetails"]["builder"];
+            assert!(builder["id"].as_str().unwrap().ends_with("#buildkit-daemon"), "{builder}");
+            let definition = &statement["predicate"]["buildDefinition"];
+            let dockerfile = json!({
+                "image": "above", "path": "Dockerfile", "buildArgs": ["KEY"],
+                "imagesWithoutDigest": ["a.example.org/x:latest"],
+            });
+            assert_eq!(definition["externalParameters"]["dockerfiles"], json!([dockerfile]));
+            let inputs = definition["resolvedDependencies"].as_array().unwrap().iter();
+            let mut inputs: Vec<_> = inputs
+                .map(|input| [&input["name"], &input["digest"]["sha256"]].map(|it| it.as_str().unwrap().to_owned()))
+                .collect();
+            let names: Vec<_> = inputs.iter().map(|[name, _]| name.clone()).collect();
+            assert!(names.contains(&"above/Dockerfile".to_owned()), "{names:?}");
+            inputs.retain(|[name, _]| name != "above/Dockerfile" && name != "image b.example.org/tools");
+            assert_eq!((names.len(), inputs), (3, vec![expected]));
+        }
+        assert!(!provenance::is_of_dockerfile(b"{") && !provenance::is_of_dockerfile(b"{\"predicate\": 1}"));
     }
 }
