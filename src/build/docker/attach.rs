@@ -99,7 +99,7 @@ async fn inventory(
     layout: &Layout,
     progress: &dyn Progress,
 ) -> Result<Inventory, Error> {
-    let unreadable = |source| Error::Contents { image: request.image.to_owned(), source };
+    let unreadable = |error| Error::Contents { image: request.image.to_owned(), source: Box::new(error) };
     let no_image = || Error::Saved { image: request.image.to_owned(), reason: "its manifest is none".to_owned() };
     let image = layout.load(image.descriptor.clone())?.ok_or_else(no_image)?;
     let contents = installed::contents_of(&image, layout, progress).await.map_err(unreadable)?;

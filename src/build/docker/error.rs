@@ -46,7 +46,7 @@ pub enum Error {
         /// The image.
         image: String,
         /// Why not.
-        source: installed::Error,
+        source: Box<installed::Error>,
     },
     /// The cache cannot be used.
     #[error(transparent)]
