@@ -4,7 +4,7 @@ use esker::apt::{AptLock, LockedDeb, PlatformLock};
 use esker::oci::{Digest, Layout, validate};
 use serde_json::{Value, json};
 
-use crate::common::{judges, skipped, tree};
+use crate::common::{sbom, skipped, tree};
 use crate::project::{Built, Project, has_engine, host};
 use crate::registry::RealRegistry;
 
@@ -294,7 +294,7 @@ fn judges_find_nothing_wrong() {
     for (format, count) in [("spdx", 7), ("cyclonedx", 6)] {
         let document = project.ok(&["sbom", "tiny", "--format", format]).stdout;
         fs_err::write(&file, document).unwrap();
-        let Some(judge) = judges::sbom(format) else { return };
+        let Some(judge) = sbom::judge(format) else { return };
         assert_eq!(judge(&file), count, "{format}");
     }
 }

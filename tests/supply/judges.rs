@@ -1,11 +1,11 @@
 //! Programs that nobody here wrote judge the documents, and the layout they lie in.
 
-use super::common::judges::sbom;
+use super::common::sbom;
 use super::images::{available, run};
 use super::{json, project};
 
 fn judge(format: &str) -> Option<Vec<usize>> {
-    let judge = sbom(format)?;
+    let judge = sbom::judge(format)?;
     let sandbox = project();
     sandbox.ok(&["build", "tiny"]);
     let counts = ["linux/amd64", "linux/arm64"].map(|platform| {
