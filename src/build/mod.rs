@@ -4,6 +4,7 @@ mod accounts;
 pub mod base;
 pub mod debian;
 pub mod docker;
+mod documents;
 pub mod native;
 pub mod onto;
 pub mod output;

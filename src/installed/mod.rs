@@ -40,6 +40,37 @@ use crate::render::NOTEBOOK_PREFIX;
 /// How many layers are read at once.
 const AT_ONCE: usize = 3;
 
+/// All that is in `image`, whose layers `layout` has, be it listed there already or not.
+///
+/// # Errors
+/// When a layer, or a record in it, cannot be read.
+pub async fn contents_of(image: &Image, layout: &Layout, progress: &dyn Progress) -> Result<Contents> {
+    let source = ImageSource::Layout(layout.path().to_owned());
+    let place = Place::of(&source, layout.clone());
+    let label = format!("looking into the image for {}", image.platform);
+    let known = scan_all(&place, image.layers.iter(), Depth::Files, progress, &label).await?;
+    let known: HashMap<_, _> = known.into_iter().collect();
+    let scanned: Vec<_> = image.layers.iter().filter_map(|layer| known.get(&layer.digest)).collect();
+    Ok(Contents::new(image, true, &scanned))
+}
+
+/// Reads each of `layers` once.
+async fn scan_all<'l>(
+    place: &Place<'_>,
+    layers: impl Iterator<Item = &'l Layer>,
+    depth: Depth,
+    progress: &dyn Progress,
+    label: &str,
+) -> Result<Vec<(Digest, Scanned)>> {
+    let layers: BTreeMap<Digest, &Layer> = layers.map(|layer| (layer.digest, layer)).collect();
+    let bytes = layers.values().map(|layer| layer.size).sum();
+    let task = Task::start(progress, label, Some(bytes), Unit::Bytes);
+    let count = |bytes| task.advance(bytes);
+    // Collected: a stream over the closure itself could not move to another thread (rust-lang/rust#102211).
+    let scans: Vec<_> = layers.into_values().map(|layer| place.scan(layer, depth, &count)).collect();
+    futures::stream::iter(scans).buffer_unordered(AT_ONCE).try_collect().await
+}
+
 /// Reads images, and each layer once, however many images have it.
 pub struct Reader<'a> {
     client: &'a registry::Client,
@@ -135,19 +166,9 @@ impl<'a> Reader<'a> {
 
     /// Reads the layers of `image` that are not known yet.
     async fn scan(&mut self, place: &Place<'_>, image: &Image) -> Result<()> {
-        let missing: BTreeMap<Digest, &Layer> = image
-            .layers
-            .iter()
-            .map(|layer| (layer.digest, layer))
-            .filter(|(d, _)| !self.known.contains_key(d))
-            .collect();
-        let bytes = missing.values().map(|layer| layer.size).sum();
+        let missing = image.layers.iter().filter(|layer| !self.known.contains_key(&layer.digest));
         let label = format!("reading {} for {}", place.source, image.platform);
-        let task = Task::start(self.progress, &label, Some(bytes), Unit::Bytes);
-        let count = |bytes| task.advance(bytes);
-        // Collected: a stream over the closure itself could not move to another thread (rust-lang/rust#102211).
-        let scans: Vec<_> = missing.into_values().map(|layer| place.scan(layer, self.depth, &count)).collect();
-        let scanned: Vec<_> = futures::stream::iter(scans).buffer_unordered(AT_ONCE).try_collect().await?;
+        let scanned = scan_all(place, missing, self.depth, self.progress, &label).await?;
         self.known.extend(scanned);
         Ok(())
     }

@@ -36,6 +36,11 @@ impl<'a> Place<'a> {
         Ok(Self { source, kind })
     }
 
+    /// The place `source`, which is `layout`.
+    pub const fn of(source: &'a ImageSource, layout: Layout) -> Self {
+        Self { source, kind: Kind::Layout(layout) }
+    }
+
     /// The image for each platform that is known.
     pub async fn images(&self) -> Result<Vec<Image>> {
         match &self.kind {

@@ -66,22 +66,33 @@ impl Record {
         }
     }
 
-    /// The package as a document about the image has it; it is in `prefix`.
+    /// The package as a document about the image has it; it is in `prefix`. Documents name no address that the record does
+    /// not have, and none of a machine's own.
     pub fn component(&self, prefix: &str, subdir: Subdir) -> Component {
         let hash = |hash: &Option<String>| hash.clone().filter(|hash| !hash.is_empty());
+        let component = match self.stated_url().filter(|url| url.scheme() != "file") {
+            Some(url) => Component::conda(&self.name, &self.version, &self.build, prefix, without_secrets(url)),
+            None => {
+                let subdir = self.subdir.as_deref().unwrap_or(subdir.as_str());
+                Component::conda_of_nowhere(&self.name, &self.version, &self.build, prefix, subdir)
+            }
+        };
         Component {
             md5: hash(&self.md5),
             sha256: hash(&self.sha256),
             license: self.license.clone(),
             depends: self.depends.iter().map(|requirement| requirement_name(requirement)).collect(),
-            ..Component::conda(&self.name, &self.version, &self.build, prefix, self.url(subdir))
+            ..component
         }
     }
 
     /// Where it comes from, without secrets; put together where the record does not say.
     fn url(&self, subdir: Subdir) -> Url {
-        let stated = self.url.as_deref().and_then(|url| Url::parse(url).ok()).filter(|url| !url.cannot_be_a_base());
-        without_secrets(stated.unwrap_or_else(|| self.assembled_url(subdir)))
+        without_secrets(self.stated_url().unwrap_or_else(|| self.assembled_url(subdir)))
+    }
+
+    fn stated_url(&self) -> Option<Url> {
+        self.url.as_deref().and_then(|url| Url::parse(url).ok()).filter(|url| !url.cannot_be_a_base())
     }
 
     fn assembled_url(&self, subdir: Subdir) -> Url {
@@ -99,8 +110,8 @@ impl Record {
     }
 }
 
-/// Who installed from a private channel may have left the way in.
-fn without_secrets(mut url: Url) -> Url {
+/// Who installed from a private place may have left the way in.
+pub fn without_secrets(mut url: Url) -> Url {
     // Neither setter fails where there is a host, and without one there is nothing to remove.
     let _ = url.set_username("");
     let _ = url.set_password(None);
@@ -134,6 +145,20 @@ mod tests {
         let secret = r#", "url": "https://user:pass@host/t/tk-1/c/noarch/a-1-0.conda?x=y""#;
         assert_eq!(of(secret), "https://host/c/noarch/a-1-0.conda");
         assert_eq!(of(""), "https://conda.anaconda.org/unknown/linux-64/a-1-0.conda");
+    }
+
+    #[test]
+    fn documents_name_no_address_that_is_not_stated() {
+        let component = |more: &str| {
+            let json = format!(r#"{{"name": "a", "version": "1", "build": "0", "subdir": "noarch"{more}}}"#);
+            serde_json::from_str::<Record>(&json).unwrap().component("/srv", Subdir::Linux64)
+        };
+        let stated = component(r#", "url": "https://user:pass@host/c/noarch/a-1-0.conda""#);
+        assert_eq!(stated.url.unwrap().as_str(), "https://host/c/noarch/a-1-0.conda");
+        for more in ["", r#", "channel": "conda-forge""#, r#", "url": "file:///home/me/c/noarch/a-1-0.conda""#] {
+            let found = component(more);
+            assert_eq!((found.url, found.purl.as_str()), (None, "pkg:conda/a@1?build=0&subdir=noarch"), "{more}");
+        }
     }
 
     #[test]

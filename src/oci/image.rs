@@ -194,8 +194,12 @@ impl Layout {
         Ok(digests)
     }
 
-    /// Reads an image; `None` when it is an artifact or for a platform that is not known.
-    fn load(&self, descriptor: Descriptor) -> Result<Option<Image>> {
+    /// Reads the image of the manifest `descriptor`, be it listed in `index.json` or not; `None` when that is an artifact or for
+    /// a platform that is not known.
+    ///
+    /// # Errors
+    /// When the manifest or the configuration is missing, damaged or not valid.
+    pub fn load(&self, descriptor: Descriptor) -> Result<Option<Image>> {
         if descriptor.platform().is_some() && platform_of(&descriptor).is_none() {
             return Ok(None);
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::apt::AptLock;
 use crate::build::Built;
 use crate::build::base::BaseImage;
 use crate::build::docker::{
@@ -74,6 +75,7 @@ impl Session<'_> {
             platforms: &platforms,
             bases: &bases,
             packages: locks.flat_map(packages).collect(),
+            debian: self.locked_debian(root.as_ref().map(|(root, _)| *root), image)?,
             compression: choice.compression,
             source_date_epoch: self.settings.source_date_epoch,
             cache_dir: &self.settings.cache_dir,
@@ -82,8 +84,18 @@ impl Session<'_> {
             no_cache: docker.no_cache,
             builder,
             logins,
+            sbom: image.sbom && choice.sbom,
         };
         Ok(docker_build::build(&request, &self.channels(image)?, choice.layout, self.progress).await?)
+    }
+
+    /// What is locked of Debian packages for `image` and what it is built on; whether a Dockerfile installs it is its own.
+    fn locked_debian(&self, root: Option<&ImageSpec>, image: &ImageSpec) -> Result<Vec<AptLock>, Error> {
+        let mut locks = Vec::new();
+        for image in root.into_iter().chain([image]) {
+            locks.extend(AptLock::read(&image.folder)?);
+        }
+        Ok(locks)
     }
 
     /// What `image` is built from: a Dockerfile that somebody wrote, else a rendered one.
@@ -119,7 +131,9 @@ impl Session<'_> {
         match builder {
             // What they are built on is in the engine.
             BuilderChoice::Engine(..) => {
-                recipes.iter().for_each(|recipe| named.extend(images_of(&text(recipe), &recipe.args)));
+                recipes
+                    .iter()
+                    .for_each(|recipe| named.extend(images_of(&recipe.context.dockerfile_text(), &recipe.args)));
             }
             BuilderChoice::Daemon { parent, .. } => {
                 let Some(recipe) = recipes.last() else { return Vec::new() };
@@ -128,7 +142,7 @@ impl Session<'_> {
                     let below = parent.or_else(|| base.public_name().map(|base| (BASE, base)));
                     let below = below.map(|(name, image)| (name.to_owned(), image.to_owned()));
                     let args = recipe.args.clone().into_iter().chain(below).collect();
-                    named.extend(images_of(&text(recipe), &args));
+                    named.extend(images_of(&recipe.context.dockerfile_text(), &args));
                 }
             }
         }
@@ -175,15 +189,6 @@ impl Session<'_> {
             }
         }
     }
-}
-
-/// The Dockerfile of `recipe`; nothing where there is none, which its builder will say.
-fn text(recipe: &Recipe<'_>) -> String {
-    let context = &recipe.context;
-    let made = context.files.iter().find(|file| file.path == context.dockerfile);
-    let made = made.map(|file| String::from_utf8_lossy(&file.content).into_owned());
-    let read = || fs_err::read_to_string(context.folder.as_ref()?.join(&context.dockerfile)).ok();
-    made.or_else(read).unwrap_or_default()
 }
 
 /// The packages of `lock` for every platform: a Dockerfile names what it installs with for all of them.

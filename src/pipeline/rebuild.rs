@@ -12,6 +12,7 @@ use crate::installed::{self, ImageSource, Reader, created_by};
 use crate::oci::{self, Digest, Image, Layout, Platform};
 use crate::progress::Progress;
 use crate::settings::Settings;
+use crate::supply::provenance;
 
 /// Why an image could not be built again.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,14 @@ pub enum Error {
     /// Nothing is recorded beside it.
     #[error("beside `{image}` is not recorded what it was built from")]
     NotRecorded {
+        /// The image, as written.
+        image: String,
+    },
+    /// Docker or a BuildKit daemon built it.
+    #[error(
+        "`{image}` was built from a Dockerfile, by Docker or a BuildKit daemon: its steps cannot be repeated from a record"
+    )]
+    OfDockerfile {
         /// The image, as written.
         image: String,
     },
@@ -108,7 +117,14 @@ pub async fn rebuild(
     let not_recorded = || Error::NotRecorded { image: source.to_string() };
     let digest = digest.ok_or_else(not_recorded)?;
     let attached = reader.attached(source, &BTreeSet::from([digest])).await?;
-    let recorded = attached.iter().find(|attached| attached.kind() == inputs::MEDIA_TYPE).ok_or_else(not_recorded)?;
+    let Some(recorded) = attached.iter().find(|attached| attached.kind() == inputs::MEDIA_TYPE) else {
+        for statement in attached.iter().filter(|attached| attached.kind() == provenance::MEDIA_TYPE) {
+            if provenance::is_of_dockerfile(&reader.document(source, statement).await?) {
+                return Err(Error::OfDockerfile { image: source.to_string() });
+            }
+        }
+        return Err(not_recorded());
+    };
     let unusable = |error| Error::Inputs { image: source.to_string(), source: error };
     let inputs = Inputs::parse(&reader.document(source, recorded).await?).map_err(unusable)?;
     let cache = Layout::cache(&settings.cache_dir)?;

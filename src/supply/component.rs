@@ -66,6 +66,15 @@ impl Component {
         }
     }
 
+    /// A conda package for `subdir` in `prefix`, of which nobody says where it was installed from.
+    pub fn conda_of_nowhere(name: &str, version: &str, build: &str, prefix: &str, subdir: &str) -> Self {
+        Self {
+            purl: purl("conda", None, name, version, &[("build", build), ("subdir", subdir)]),
+            build: Some(build.to_owned()).filter(|build| !build.is_empty()),
+            ..Self::new(Kind::Conda, name, version, prefix)
+        }
+    }
+
     /// A Python package that pip installed into `prefix`.
     pub fn pip(name: &str, version: &str, prefix: &str) -> Self {
         let name = python_name(name);

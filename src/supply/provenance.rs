@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -20,6 +20,18 @@ pub const PREDICATE: &str = "https://slsa.dev/provenance/v1";
 pub const PREDICATE_ANNOTATION: &str = "in-toto.io/predicate-type";
 
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
+
+/// Who put an image together, and by which kind of build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Builder {
+    /// esker itself, of a lock.
+    Native,
+    /// A Docker engine, of a Dockerfile.
+    DockerEngine,
+    /// A BuildKit daemon, of a Dockerfile.
+    BuildkitDaemon,
+}
 
 /// What a build was asked for.
 #[derive(Clone, Debug, Serialize)]
@@ -45,7 +57,7 @@ pub struct Parameters {
 }
 
 /// Something that went into an image.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Input {
     /// What it is called.
     pub name: String,
@@ -70,24 +82,65 @@ impl Input {
     }
 }
 
-/// The statement that `subjects`, names and digests of manifests, are what `parameters` make of `inputs`; canonical JSON.
-pub fn statement(subjects: &[(String, Digest)], parameters: &Parameters, mut inputs: Vec<Input>) -> Vec<u8> {
+impl Builder {
+    /// What says how such a build goes about its work.
+    fn build_type(self) -> String {
+        explained(match self {
+            Self::Native => "build-type-v1",
+            Self::DockerEngine | Self::BuildkitDaemon => "build-type-dockerfile-v1",
+        })
+    }
+
+    fn id(self) -> String {
+        match self {
+            Self::Native => HOME.to_owned(),
+            Self::DockerEngine => explained("docker-engine"),
+            Self::BuildkitDaemon => explained("buildkit-daemon"),
+        }
+    }
+}
+
+/// Where the documentation explains what a statement cannot.
+fn explained(anchor: &str) -> String {
+    format!("{HOME}/blob/main/docs/supply-chain.md#{anchor}")
+}
+
+/// The statement that `subjects`, names and digests of manifests, are what `parameters` make of `inputs` when `builder` builds;
+/// canonical JSON.
+pub fn statement(
+    subjects: &[(String, Digest)],
+    builder: Builder,
+    parameters: &impl Serialize,
+    mut inputs: Vec<Input>,
+) -> Vec<u8> {
     inputs.sort();
     inputs.dedup();
     let subject = |(name, digest): &(String, Digest)| json!({ "name": name, "digest": sha256(digest) });
-    canonical_json(&json!({
+    let mut statement = json!({
         "_type": STATEMENT,
         "subject": subjects.iter().map(subject).collect::<Vec<_>>(),
         "predicateType": PREDICATE,
         "predicate": {
             "buildDefinition": {
-                "buildType": format!("{HOME}/blob/main/docs/supply-chain.md#build-type-v1"),
+                "buildType": builder.build_type(),
                 "externalParameters": parameters,
                 "resolvedDependencies": inputs.iter().map(Input::json).collect::<Vec<_>>(),
             },
-            "runDetails": { "builder": { "id": HOME, "version": { "esker": VERSION } } },
+            "runDetails": { "builder": { "id": builder.id(), "version": { "esker": VERSION } } },
         },
-    }))
+    });
+    if builder != Builder::Native {
+        // Steps of a Dockerfile may do anything; SLSA has fields of one's own begin with who they are of.
+        statement["predicate"]["runDetails"]["metadata"] = json!({ "esker_rebuildable": false });
+    }
+    canonical_json(&statement)
+}
+
+/// Whether `statement` says that its image was built from a Dockerfile. One of somebody else's does not.
+pub fn is_of_dockerfile(statement: &[u8]) -> bool {
+    let statement: Value = serde_json::from_slice(statement).unwrap_or_default();
+    let build_type = statement.pointer("/predicate/buildDefinition/buildType");
+    build_type.and_then(Value::as_str) == Some(&Builder::DockerEngine.build_type())
 }
 
 /// The version that [`Parameters::esker`] has.

@@ -25,6 +25,7 @@ mod package;
 mod puzzle;
 pub mod pypi;
 mod sandbox;
+pub mod sbom;
 mod server;
 mod skip;
 

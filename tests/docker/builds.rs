@@ -181,7 +181,10 @@ fn platforms_become_one_index() {
             assert_eq!(built.image(platform).platform, platform);
             assert!(built.files(platform, "made/").contains_key("made/Dockerfile"), "{platform}");
         }
-        assert_eq!(built.layout.index().unwrap().manifests().len(), 3, "the index of both, and a tag for each");
+        let index = built.layout.index().unwrap();
+        let documents = index.manifests().iter().filter(|entry| entry.artifact_type().is_some()).count();
+        assert_eq!(documents, 5, "two SBOMs each, and the provenance of both");
+        assert_eq!(index.manifests().len(), 3 + documents, "the index of both, and a tag for each");
     }
     let alone = project.build_with(&["--platform", "linux/arm64"], &[]);
     assert_eq!(alone.report["platforms"][0]["platform"], "linux/arm64");

@@ -149,6 +149,9 @@ fn a_daemon_builds_images_and_images_on_them() {
         _ => &["--platform", if host() == Platform::LinuxAmd64 { "linux/amd64" } else { "linux/arm64" }],
     };
     let (digest, layout, said) = build("base-image", platforms);
+    let entries = layout.index().unwrap();
+    let documents = entries.manifests().iter().filter(|entry| entry.artifact_type().is_some()).count();
+    assert_eq!(documents, 2 * layout.images().unwrap().len() + 1, "two SBOMs each, and the provenance of all");
     assert!(said.contains("RUN --network=none mkdir /made"), "{said}");
     let (again, _, _) = build("base-image", &[platforms, &["--no-cache"]].concat());
     assert_eq!(digest, again);

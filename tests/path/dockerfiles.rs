@@ -24,13 +24,20 @@ fn project() -> Option<Project> {
 
 /// Builds `image` with `engine`, and verifies it; returns the platform's report and what is said to be installed.
 fn proven(project: &Project, image: &str, engine: &str, platform: &str, only: &[&str]) -> (Value, String) {
-    project.ok(&["build", image, "--engine", engine, "--platform", platform, "--no-sbom"]);
+    project.ok(&["build", image, "--engine", engine, "--platform", platform]);
     let packages = project.path("project").join(image).join("packages.txt");
     drop(fs_err::remove_file(&packages));
     let mut arguments = vec!["verify", image, "--json"];
     only.iter().for_each(|check| arguments.extend(["--only", check]));
     let report = json(&project.ok(&arguments))["images"][0]["platforms"][0].clone();
     (report, fs_err::read_to_string(packages).unwrap_or_default())
+}
+
+/// What the SBOM that is kept beside `image` says of each package in it.
+fn listed(project: &Project, image: &str) -> Vec<Value> {
+    let sbom = json(&project.ok(&["sbom", image]));
+    let packages = sbom["packages"].as_array().unwrap().iter();
+    packages.filter(|package| package["primaryPackagePurpose"] != "CONTAINER").cloned().collect()
 }
 
 /// The checks that ended like this.
@@ -43,8 +50,12 @@ fn names<'a>(report: &'a Value, status: &str) -> BTreeSet<&'a str> {
 fn both_engines_give_what_is_locked() {
     let Some(project) = project() else { return };
     let (docker, installed) = proven(&project, "pangeo-notebook", "docker", &host(), &[]);
+    let listed = listed(&project, "pangeo-notebook");
     let (native, same) = proven(&project, "pangeo-notebook", "native", &host(), &[]);
     assert_eq!(installed, same);
+    // Address, hashes and licence of each are what esker knows where it installs by itself.
+    assert_eq!(listed, self::listed(&project, "pangeo-notebook"));
+    assert!(listed.len() > installed.lines().count(), "those of the root prefix and of Debian as well");
     assert!(installed.lines().any(|line| line.starts_with("xarray==")), "{installed}");
     for status in ["passed", "failed", "not-run"] {
         assert_eq!(names(&docker, status), names(&native, status), "{docker:#}");

@@ -4,7 +4,7 @@
 //! time, nobody's in particular, executable or not.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use walkdir::WalkDir;
 
 use super::error::Error;
 use super::ignore::Ignore;
+use crate::oci::Digest;
 use crate::oci::tar::{Entry, Kind, TarWriter};
 
 /// Where esker keeps what it builds; never part of what it is built from.
@@ -83,6 +84,34 @@ impl Context {
         // As above: a sink's failure is told by who reads it.
         drop(writer.end().and_then(|mut sink| sink.flush()));
         Ok(())
+    }
+
+    /// What is sent, file by file, with its digest. Folders and links have no content.
+    ///
+    /// # Errors
+    /// [`Error::Context`] when a file cannot be read or not be sent.
+    pub fn digests(&self) -> Result<Vec<(String, Digest)>, Error> {
+        let mut digests = Vec::new();
+        for (path, (_, content)) in self.entries()? {
+            let digest = match content {
+                Content::Made(bytes) => Digest::of(bytes),
+                Content::OnDisk(file, _) => {
+                    let opened = fs_err::File::open(&file).map_err(Error::context(&file))?;
+                    Digest::of_reader(BufReader::new(opened)).map_err(Error::context(&file))?.0
+                }
+                Content::Directory | Content::Symlink(_) => continue,
+            };
+            digests.push((path, digest));
+        }
+        Ok(digests)
+    }
+
+    /// The text of the Dockerfile; nothing where there is none, which its builder will say.
+    pub fn dockerfile_text(&self) -> String {
+        let made = self.files.iter().find(|file| file.path == self.dockerfile);
+        let made = made.map(|file| String::from_utf8_lossy(&file.content).into_owned());
+        let read = || fs_err::read_to_string(self.folder.as_ref()?.join(&self.dockerfile)).ok();
+        made.or_else(read).unwrap_or_default()
     }
 
     fn entries(&self) -> Result<BTreeMap<String, (u32, Content<'_>)>, Error> {
@@ -218,6 +247,10 @@ mod tests {
         ];
         assert_eq!(names, expected);
         assert_eq!(listed(&context).0, bytes);
+        let digests = context.digests().unwrap();
+        let paths: Vec<_> = digests.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(paths, [".dockerignore", "Dockerfile", "b/one", "build.sh", "c", "data/keep"]);
+        assert_eq!([digests[2].1, digests[4].1], [Digest::of(b"b/one"), Digest::of(b"made")]);
         assert!(bytes.windows(4).any(|window| window == b"made"));
     }
 

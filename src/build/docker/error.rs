@@ -3,8 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::build::native;
 use crate::oci::{self, Platform};
-use crate::{channel, docker};
+use crate::{channel, docker, installed};
 
 /// The error of [`build`](super::build).
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,17 @@ pub enum Error {
     /// The layout cannot be written, or the base not be read.
     #[error(transparent)]
     Layout(#[from] oci::Error),
+    /// It cannot be told what is in the image that was built.
+    #[error("cannot tell what is installed in `{image}`, for its SBOM")]
+    Contents {
+        /// The image.
+        image: String,
+        /// Why not.
+        source: Box<installed::Error>,
+    },
+    /// The cache cannot be used.
+    #[error(transparent)]
+    Store(Box<native::Error>),
     /// There is no base for a platform.
     #[error("there is no base for {platform}")]
     NoBase {
@@ -77,6 +89,12 @@ pub enum Error {
         /// Where it would be.
         reference: String,
     },
+}
+
+impl From<native::Error> for Error {
+    fn from(error: native::Error) -> Self {
+        Self::Store(Box::new(error))
+    }
 }
 
 impl Error {

@@ -9,18 +9,22 @@
 //!
 //! Builders stamp what they make with the time and the machine. What comes out of them is made [`normal`] before it is
 //! an image, so that a build that did the same gives the same digest, and it is taken out only once ([`known`]). Bases
-//! come from esker ([`base`]), packages too where the engine is here ([`mirror`]).
+//! come from esker ([`base`]), packages too where the engine is here ([`mirror`]). What is in an image, whatever installed
+//! it, is told beside it ([`attach`]).
 
+mod attach;
 mod base;
 mod context;
 mod error;
 mod ignore;
 mod image;
 mod known;
+mod locked;
 mod mirror;
 mod needed;
 mod normal;
 mod saved;
+mod statement;
 mod work;
 
 use std::collections::BTreeMap;
@@ -34,6 +38,7 @@ use work::Work;
 
 use super::Built;
 use super::base::BaseImage;
+use crate::apt::AptLock;
 use crate::channel::Client;
 use crate::docker::{Builder, BuildkitDaemon, DaemonAddress, Engine, Login};
 use crate::lock::LockedPackage;
@@ -59,6 +64,8 @@ pub struct Request<'a> {
     pub bases: &'a BTreeMap<Platform, BaseImage>,
     /// Packages that builds may ask for.
     pub packages: Vec<&'a LockedPackage>,
+    /// Debian packages that they may install.
+    pub debian: Vec<AptLock>,
     /// How layers are compressed.
     pub compression: Compression,
     /// The time that the image carries, in seconds since 1970; by default that of its base.
@@ -75,6 +82,8 @@ pub struct Request<'a> {
     pub builder: BuilderChoice<'a>,
     /// What builders show registries that they pull from.
     pub logins: Vec<Login>,
+    /// Whether SBOMs and provenance are put beside the image.
+    pub sbom: bool,
 }
 
 /// Who builds.

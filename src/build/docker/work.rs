@@ -5,6 +5,7 @@ use std::path::Path;
 
 use oci_spec::distribution::Reference;
 
+use super::attach::attach;
 use super::error::Error;
 use super::image::EngineImage;
 use super::known::{Kept, Known};
@@ -13,6 +14,7 @@ use super::saved::{self, Saved, diff_ids};
 use super::{BASE, BASE_IMAGE, PACKAGE_MIRROR, Recipe, Request, base};
 use crate::build::base::BaseImage;
 use crate::build::native::image::{WrittenImage, index};
+use crate::build::native::store::Store;
 use crate::build::{Built, BuiltPlatform, FromCache};
 use crate::channel::Client;
 use crate::docker::{BuildRequest, Builder, BuildkitDaemon, Engine};
@@ -27,6 +29,7 @@ pub struct Work<'a> {
     request: &'a Request<'a>,
     layout: Layout,
     cache: Layout,
+    store: Store,
     progress: &'a dyn Progress,
 }
 
@@ -37,7 +40,7 @@ impl<'a> Work<'a> {
     /// Opens the layout and the cache.
     pub fn new(request: &'a Request<'a>, layout: &Path, progress: &'a dyn Progress) -> Result<Self, Error> {
         let (layout, cache) = (Layout::create(layout)?, Layout::cache(request.cache_dir)?);
-        Ok(Self { request, layout, cache, progress })
+        Ok(Self { request, layout, cache, store: Store::open(request.cache_dir)?, progress })
     }
 
     /// Builds with the Docker engine.
@@ -64,7 +67,7 @@ impl<'a> Work<'a> {
                 (built, _) => built?,
             });
         }
-        self.finish(done, mirror.map_or(0, |mirror| mirror.downloaded()))
+        self.finish(done, mirror.map_or(0, |mirror| mirror.downloaded())).await
     }
 
     async fn platform(
@@ -128,7 +131,7 @@ impl<'a> Work<'a> {
         for &platform in self.request.platforms {
             done.push(self.remote(platform, daemon, parent).await?);
         }
-        self.finish(done, 0)
+        self.finish(done, 0).await
     }
 
     async fn remote(&self, platform: Platform, daemon: &BuildkitDaemon, parent: Option<&str>) -> Result<Done, Error> {
@@ -227,12 +230,15 @@ impl<'a> Work<'a> {
         Ok((written, report, created))
     }
 
-    fn finish(&self, done: Vec<Done>, downloaded_packages: usize) -> Result<Built, Error> {
+    async fn finish(&self, done: Vec<Done>, downloaded_packages: usize) -> Result<Built, Error> {
         let newest = done.iter().map(|(_, _, created)| *created).max().unwrap_or_default();
         let (written, platforms): (Vec<_>, Vec<_>) =
             done.into_iter().map(|(written, report, _)| (written, report)).unzip();
         let name = self.request.image;
-        let index = self.layout.set_index(name, &index(&written, newest))?;
+        let index = index(&written, newest);
+        let images: Vec<_> = platforms.iter().map(|report: &BuiltPlatform| report.platform).zip(&written).collect();
+        let documents = attach(self.request, &index, &images, &self.store, &self.layout, self.progress).await?;
+        let index = self.layout.set_index_with(name, &index, &documents)?;
         Ok(Built {
             image: name.to_owned(),
             layout: self.layout.path().to_owned(),

@@ -6,9 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use oci_spec::distribution::Reference;
 use oci_spec::image::{Descriptor, ImageIndex, MediaType};
-use serde::{Deserialize, Serialize};
 
 use super::Request;
 use super::error::Error;
@@ -18,13 +16,11 @@ use super::inputs::{self, Inputs};
 use super::store::{self, Store};
 use crate::apt::LockedDeb;
 use crate::build::base::BaseImage;
+use crate::build::documents::{self, KIND, Known};
 use crate::oci::layout::sha256;
-use crate::oci::{Artifact, Digest, Layout, canonical_json};
-use crate::supply::provenance::{self, Input, Parameters};
-use crate::supply::{Component, Format, Inventory, purl};
-
-/// The kind of the list of documents in the [`Store`].
-const KIND: &str = "documents";
+use crate::oci::{Digest, Layout, canonical_json};
+use crate::supply::provenance::{self, Builder, Input, Parameters};
+use crate::supply::{Component, Inventory};
 
 /// One platform's image.
 pub struct Subject<'a> {
@@ -40,15 +36,6 @@ pub struct Subject<'a> {
     pub packages: Vec<(&'a str, &'a Fragment)>,
     /// When it was made, in seconds since 1970.
     pub created: u64,
-}
-
-/// A document that was stored before.
-#[derive(Serialize, Deserialize)]
-pub struct Known {
-    /// Of its manifest.
-    pub descriptor: Descriptor,
-    content: Digest,
-    size: u64,
 }
 
 /// Stores the documents about `index`, whose images are `subjects`, and returns descriptors of them; none where none are
@@ -76,44 +63,17 @@ pub fn attach(
     {
         return Ok(known.into_iter().map(|known| known.descriptor).collect());
     }
-    let mut documents = Vec::new();
+    let mut stored = Vec::new();
     for subject in subjects {
         let inventory = inventory(request, subject)?;
-        for format in Format::ALL {
-            let media_type = format.media_type();
-            documents.push(put(layout, &subject.descriptor, media_type, &inventory.sbom(format), BTreeMap::new())?);
-        }
+        stored.extend(documents::put_sboms(layout, &subject.descriptor, &inventory)?);
     }
-    let predicate = [(provenance::PREDICATE_ANNOTATION.to_owned(), provenance::PREDICATE.to_owned())];
-    documents.push(put(layout, &whole, provenance::MEDIA_TYPE, &provenance, predicate.into())?);
+    stored.push(documents::put_provenance(layout, &whole, &provenance)?);
     if let Some(inputs) = inputs {
-        documents.push(put(layout, &whole, inputs::MEDIA_TYPE, &inputs, BTreeMap::new())?);
+        stored.push(documents::put(layout, &whole, inputs::MEDIA_TYPE, &inputs, BTreeMap::new())?);
     }
-    store.put(KIND, &key, &documents)?;
-    Ok(documents.into_iter().map(|known| known.descriptor).collect())
-}
-
-impl Known {
-    /// Whether all of it is in `layout`.
-    pub fn is_in(&self, layout: &Layout) -> bool {
-        let manifest = sha256(&self.descriptor).is_ok_and(|digest| layout.has(&digest, self.descriptor.size()));
-        manifest && layout.has(&self.content, self.size) && layout.has(&Digest::of(b"{}"), 2)
-    }
-}
-
-/// Stores a document about `subject`.
-///
-/// # Errors
-/// When the layout cannot be written.
-pub fn put(
-    layout: &Layout,
-    subject: &Descriptor,
-    media_type: &'static str,
-    content: &[u8],
-    annotations: BTreeMap<String, String>,
-) -> Result<Known, Error> {
-    let descriptor = layout.put_artifact(&Artifact { subject, media_type, content, annotations })?;
-    Ok(Known { descriptor, content: Digest::of(content), size: content.len() as u64 })
+    store.put(KIND, &key, &stored)?;
+    Ok(stored.into_iter().map(|known| known.descriptor).collect())
 }
 
 /// What is in one platform's image.
@@ -151,17 +111,11 @@ fn statement(request: &Request<'_>, index: &Descriptor, subjects: &[Subject<'_>]
     let mut inputs = Vec::new();
     for subject in subjects {
         named.push((format!("{name} {}", subject.base.platform), sha256(&subject.descriptor)?));
-        inputs.push(base(subject.base));
-        for deb in subject.debian {
-            let digest = Digest::from_hex(&deb.sha256).ok();
-            inputs.extend(digest.map(|digest| Input::package(&deb.label(), &deb.url, digest)));
-        }
-        for (_, fragment) in &subject.packages {
-            let (locked, sha256) = (&fragment.package.locked, &fragment.package.sha256);
-            // A digest that is none would not have passed when the package was fetched.
-            let digest = Digest::from_hex(sha256).ok();
-            inputs.extend(digest.map(|digest| Input::package(locked.file_name(), &locked.public_url(), digest)));
-        }
+        inputs.push(documents::base(subject.base));
+        inputs.extend(subject.debian.iter().filter_map(documents::deb));
+        let packages = subject.packages.iter().map(|(_, fragment)| &fragment.package);
+        // A digest that is none would not have passed when the package was fetched.
+        inputs.extend(packages.filter_map(|package| documents::package(&package.locked, &package.sha256)));
     }
     let file = |file: &crate::render::ContentFile| Input {
         name: format!("/{}", file.path),
@@ -169,7 +123,7 @@ fn statement(request: &Request<'_>, index: &Descriptor, subjects: &[Subject<'_>]
         digest: Digest::of(&file.content),
     };
     inputs.extend(request.content.files.iter().map(file));
-    Ok(provenance::statement(&named, &parameters(request), inputs))
+    Ok(provenance::statement(&named, Builder::Native, &parameters(request), inputs))
 }
 
 fn parameters(request: &Request<'_>) -> Parameters {
@@ -188,19 +142,4 @@ fn parameters(request: &Request<'_>) -> Parameters {
         format: store::FORMAT,
         esker: provenance::version(),
     }
-}
-
-/// The base: by its package URL if it is in a registry, else by its digest alone.
-fn base(base: &BaseImage) -> Input {
-    let digest = base.manifest_digest;
-    let uri = base.public_name().and_then(|name| name.parse::<Reference>().ok()).map(|reference| {
-        let (registry, repository) = (reference.registry(), reference.repository());
-        let name = repository.rsplit('/').next().unwrap_or(repository);
-        let place = format!("{registry}/{repository}");
-        let arch = base.platform.architecture();
-        let qualifiers =
-            [("arch", arch), ("repository_url", place.as_str()), ("tag", reference.tag().unwrap_or_default())];
-        purl("oci", None, name, &digest.to_string(), &qualifiers)
-    });
-    Input { name: format!("base {}", base.platform), uri, digest }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use oci_spec::image::{Descriptor, ImageIndex, MediaType};
 
-use super::attach::{self, Known};
 use super::bases::BaseFacts;
 use super::debian::DebianLayer;
 use super::described::{self, Described};
@@ -21,11 +20,9 @@ use super::published::{MEDIA_TYPE, PublishedLayer, PublishedPart, Record};
 use super::store::{self, FORMAT};
 use crate::build::base::BaseImage;
 use crate::build::debian::System;
+use crate::build::documents::{self, KIND, Known};
 use crate::oci::tar::END;
 use crate::oci::{Compression, Digest, layout};
-
-/// The kind of what is known of the document in the [`Store`](super::store::Store).
-const KIND: &str = "documents";
 
 /// Layers of an image that are not conda's packages.
 #[derive(Debug, Default)]
@@ -88,7 +85,7 @@ impl Engine<'_> {
         let record = Record { format: FORMAT, packages, layers, systems: below.systems };
         let bytes = self.parallel(vec![record], &task, |record| Ok(record.to_bytes())).await?;
         drop(task);
-        let document = attach::put(&self.layout, &subject, MEDIA_TYPE, &bytes.concat(), BTreeMap::new())?;
+        let document = documents::put(&self.layout, &subject, MEDIA_TYPE, &bytes.concat(), BTreeMap::new())?;
         if is_whole {
             self.store.put(KIND, &key, &document)?;
         }

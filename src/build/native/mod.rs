@@ -55,7 +55,7 @@ mod queue;
 mod record;
 mod schedule;
 mod siblings;
-mod store;
+pub(super) mod store;
 mod system;
 mod wheel;
 mod work;

@@ -17,8 +17,10 @@ pub fn of_rebuild(error: &pipeline::rebuild::Error) -> Verdict {
         E::Folder(error) => of_oci(error),
         E::NotRecorded { .. } => hint(
             Kind::Usage,
-            "esker records it, unless told not to or a channel's address has variables: copy an image with what is beside it",
+            "`--engine native` records it, unless told not to or a channel's address has variables: copy an image with what \
+             is beside it",
         ),
+        E::OfDockerfile { .. } => hint(Kind::Usage, "build it in its project: `esker build --engine docker`"),
         E::Inputs { source: I::Format { .. }, .. } => hint(Kind::Usage, "use an esker that writes that format"),
         E::Inputs { source: I::Variable { .. }, .. } => hint(Kind::Usage, "rebuild it in its project"),
         E::Inputs { source: I::Json(_) | I::Invalid(_) | I::Lock(_) | I::Base(_), .. } => plain(Kind::Usage),
@@ -127,6 +129,11 @@ pub fn of_docker_build(error: &build::docker::Error) -> Verdict {
         E::Context { source, .. } | E::Write { source, .. } | E::Transfer { source, .. } | E::Serve(source) => {
             of_io(source)
         }
+        E::Contents { source, .. } => {
+            let (kind, _) = of_installed(source);
+            hint(kind, "mend what the Dockerfile leaves there, or build without documents: `--no-sbom`")
+        }
+        E::Store(error) => of_native(error),
         E::Saved { .. } => hint(Kind::Environment, "try again; if it stays, another version of the engine may do"),
         E::Layout(error) => of_oci(error),
         E::NoBase { .. } => hint(Kind::Usage, "add the platform to `base` in `esker.yml`, or give `--base`"),
