@@ -38,6 +38,7 @@ pub use debian::AptStale;
 pub use docker::DockerChoice;
 pub use error::Error;
 pub use locking::{LockChoice, Locked};
+pub use remote::left_of;
 pub use rendering::{Purpose, is_written};
 pub use verifying::VerifyChoice;
 

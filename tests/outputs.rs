@@ -19,6 +19,11 @@ mod conda;
 mod fake_registry;
 #[path = "outputs/helpers.rs"]
 mod helpers;
+#[path = "outputs/sif.rs"]
+mod sif;
+#[path = "verify/tiny.rs"]
+#[allow(dead_code, reason = "others use the rest")]
+mod tiny;
 
 fn locked() -> Sandbox {
     let sandbox = Sandbox::new();

@@ -14,6 +14,8 @@ pub struct Locked {
     /// Seconds since 1970.
     pub time: i64,
     pub packages: Vec<Candidate>,
+    /// By the packages' names.
+    pub versions: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -206,7 +208,9 @@ pub fn read(images: &[&str], since: i64) -> Result<(History, Book), Box<dyn std:
         let ids =
             |packages: &[Candidate]| packages.iter().map(|p| p.id.clone()).collect::<std::collections::BTreeSet<_>>();
         if locks.last().is_none_or(|last| ids(&last.packages) != ids(&packages)) {
-            locks.push(Locked { time, packages });
+            let versions =
+                line.packages.iter().map(|package| (package.name.clone(), package.version.clone())).collect();
+            locks.push(Locked { time, packages, versions });
         }
     }
     Ok((history, Book { snapshot, sizes }))

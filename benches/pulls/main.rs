@@ -11,6 +11,7 @@ mod delta;
 mod history;
 mod relocked;
 mod rivals;
+mod splitting;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,6 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     strategies("pangeo-notebook", "every lock", &history["pangeo-notebook"].iter().collect::<Vec<_>>());
     delta::report(&weekly["pangeo-notebook"]);
+    splitting::report(&weekly["pangeo-notebook"])?;
     sharing(&history);
     Ok(())
 }

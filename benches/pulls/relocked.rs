@@ -46,7 +46,9 @@ pub async fn locks(policy: RelockPolicy, times: &[i64], book: &Book) -> Result<V
             cutoff_exempt: &[],
         };
         let lock = relock(&spec(folder)?, &how, &client, &Silent).await?.lock;
-        locks.push(Locked { time, packages: book.candidates(&lock, time) });
+        let versions =
+            lock.packages_for(Subdir::Linux64).map(|package| (package.name.clone(), package.version.clone()));
+        locks.push(Locked { time, packages: book.candidates(&lock, time), versions: versions.collect() });
         existing = Some(lock);
     }
     Ok(locks)

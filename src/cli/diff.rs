@@ -15,7 +15,6 @@ use super::lock::selected;
 use super::source;
 use super::ui::Ui;
 use crate::git::Repository;
-use crate::installed;
 use crate::installed::ImageSource;
 use crate::lock::diff::{ImageDiff, LIMIT, LockDiff, markdown};
 use crate::lock::{self, Lock};
@@ -69,8 +68,8 @@ pub async fn images(
         return Err(Failure::usage("`--image` means nothing where two images are compared"));
     }
     let client = source::client(settings);
-    let mut reader = installed::Reader::new(&client, ui, settings.offline);
     let [old, new] = &pair;
+    let mut reader = source::reader(&client, &[old, new], settings, ui);
     let diff = LockDiff::between(&reader.read(old).await?, &reader.read(new).await?);
     let image = ImageDiff { image: new.to_string(), diff };
     let denied = Denied { kinds: args.deny.clone(), allow: args.allow.clone() };

@@ -11,7 +11,7 @@ use super::args::InspectArgs;
 use super::failure::Failure;
 use super::source::{self, Chosen};
 use super::ui::Ui;
-use crate::installed::{Attached, Contents, Installed, LayerContents, Reader};
+use crate::installed::{Attached, Contents, Installed, LayerContents};
 use crate::oci::{Digest, Platform};
 use crate::settings::Settings;
 
@@ -69,7 +69,7 @@ struct Document {
 pub async fn run(args: &InspectArgs, settings: &Settings, ui: &Ui) -> Result<ExitCode, Failure> {
     let chosen = Chosen::find(&args.image, settings)?;
     let client = source::client(settings);
-    let mut reader = Reader::new(&client, ui, settings.offline);
+    let mut reader = source::reader(&client, &[&chosen.source], settings, ui);
     let (digest, images) = reader.images(&chosen.source).await?;
     let has: Vec<_> = images.iter().map(|image| image.platform).collect();
     let wanted = args.platform.map(|asked| source::platform(Some(asked), &has)).transpose()?;

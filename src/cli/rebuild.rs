@@ -8,7 +8,6 @@ use super::args::RebuildArgs;
 use super::failure::Failure;
 use super::source::{self, Chosen};
 use super::ui::Ui;
-use crate::installed::Reader;
 use crate::pipeline::rebuild::{self, Rebuilt, RebuiltPlatform};
 use crate::settings::Settings;
 
@@ -23,7 +22,7 @@ struct Report {
 pub async fn run(args: &RebuildArgs, settings: &Settings, ui: &Ui) -> Result<ExitCode, Failure> {
     let chosen = Chosen::find(&args.image, settings)?;
     let client = source::client(settings);
-    let reader = Reader::new(&client, ui, settings.offline);
+    let reader = source::reader(&client, &[&chosen.source], settings, ui);
     let failed = |error| Failure::io("cannot use a folder to build in", &error);
     fs_err::create_dir_all(&settings.cache_dir).map_err(failed)?;
     let temporary = tempfile::Builder::new().prefix(".rebuild-").tempdir_in(&settings.cache_dir).map_err(failed)?;

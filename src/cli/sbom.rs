@@ -15,7 +15,7 @@ use crate::supply::Format;
 pub async fn run(args: &SbomArgs, settings: &Settings, ui: &Ui) -> Result<ExitCode, Failure> {
     let chosen = Chosen::find(&args.image, settings)?;
     let client = source::client(settings);
-    let mut reader = Reader::new(&client, ui, settings.offline);
+    let mut reader = source::reader(&client, &[&chosen.source], settings, ui);
     let (digest, images) = reader.images(&chosen.source).await?;
     let has: Vec<_> = images.iter().map(|image| image.platform).collect();
     let platform = source::platform(args.platform, &has)?;

@@ -1,8 +1,10 @@
 //! Which image is meant where it need not be one of the project: [`Chosen`].
 
 use super::failure::Failure;
-use crate::installed::ImageSource;
+use super::ui::Ui;
+use crate::installed::{ImageSource, Reader};
 use crate::oci::{Layout, Platform};
+use crate::pipeline::left_of;
 use crate::project::Project;
 use crate::registry;
 use crate::settings::Settings;
@@ -58,8 +60,26 @@ impl Chosen {
 pub fn client(settings: &Settings) -> registry::Client {
     registry::Client::new(registry::Options {
         auth_files: settings.credentials.registry_auth_files.clone(),
+        insecure: settings.plain_http.clone(),
         ..registry::Options::default()
     })
+}
+
+/// A reader of `images`, with what the project around notes of layers that its builds left in registries.
+pub fn reader<'a>(
+    client: &'a registry::Client,
+    images: &[&ImageSource],
+    settings: &Settings,
+    ui: &'a Ui,
+) -> Reader<'a> {
+    let mut reader = Reader::new(client, ui, settings.offline);
+    let Ok(project) = Project::open(&settings.directory) else { return reader };
+    for image in images {
+        if let ImageSource::Layout(path) = image {
+            reader.left(path.clone(), left_of(&project, path));
+        }
+    }
+    reader
 }
 
 /// The platform that is meant, of those an image has: the one that was asked for, else the only one, else this machine's.

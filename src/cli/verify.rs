@@ -66,9 +66,12 @@ async fn write_documents(
     let mut reader = Reader::new(&session.registry, ui, session.settings.offline);
     let mut images = Vec::new();
     for (layout, report) in done {
-        let mut contents = reader.contents(&ImageSource::Layout(layout.clone()), None).await?;
-        let verified = |platform| report.platforms.iter().any(|report| report.platform == platform);
-        contents.retain(|contents| verified(contents.image.platform));
+        // Of the others, layers may be in a registry alone.
+        let source = ImageSource::Layout(layout.clone());
+        let mut contents = Vec::new();
+        for platform in &report.platforms {
+            contents.extend(reader.contents(&source, Some(platform.platform)).await?);
+        }
         images.push(Described { report: report.clone(), contents });
     }
     let written = tokio::task::block_in_place(|| documents::write(folder, &images)).map_err(pipeline::Error::from)?;

@@ -1,6 +1,6 @@
 //! Why it cannot be told what is installed in an image.
 
-use crate::oci;
+use crate::oci::{self, Digest};
 use crate::registry;
 
 /// The error of everything in [`crate::installed`].
@@ -29,6 +29,16 @@ pub enum Error {
         image: String,
         /// What is wrong with it.
         source: oci::Error,
+    },
+    /// A layer is not in the layout, and cannot be had where it was left.
+    #[error("`{image}` lacks the layer {layer}, which was left in a registry")]
+    Left {
+        /// The image, as written.
+        image: String,
+        /// Its layer.
+        layer: Digest,
+        /// Why the registry that was asked last does not give it.
+        source: Box<Error>,
     },
     /// It has no image that esker knows the platform of.
     #[error("`{image}` has no image for a known platform, only for {}", list(.has))]

@@ -8,6 +8,7 @@ mod archive;
 mod contents;
 mod dpkg;
 mod error;
+mod left;
 mod place;
 mod python;
 mod record;
@@ -19,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use futures::{StreamExt, TryStreamExt};
+use oci_spec::distribution::Reference;
 use oci_spec::image::Descriptor;
 use rattler_conda_types::Subdir;
 
@@ -27,6 +29,7 @@ pub use error::Error;
 pub use source::{ImageSource, ParseImageError};
 
 use self::error::Result;
+use self::left::Left;
 use self::place::Place;
 use self::record::{Record, prefix_of};
 use self::scan::{Depth, Scanned};
@@ -78,12 +81,18 @@ pub struct Reader<'a> {
     offline: bool,
     depth: Depth,
     known: HashMap<Digest, Scanned>,
+    left: HashMap<PathBuf, Vec<Reference>>,
 }
 
 impl<'a> Reader<'a> {
     /// A reader that pulls with `client`, unless `offline`.
     pub fn new(client: &'a registry::Client, progress: &'a dyn Progress, offline: bool) -> Self {
-        Self { client, progress, offline, depth: Depth::Records, known: HashMap::new() }
+        Self { client, progress, offline, depth: Depth::Records, known: HashMap::new(), left: HashMap::new() }
+    }
+
+    /// Reads the layers that the layout at `path` lacks out of the repositories of these images.
+    pub fn left(&mut self, path: PathBuf, references: Vec<Reference>) {
+        self.left.insert(path, references);
     }
 
     /// The packages installed in the image that `source` names, for each of its platforms, as a lock: of the notebook
@@ -92,7 +101,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When the image cannot be had or read, or has no conda packages at all.
     pub async fn read(&mut self, source: &ImageSource) -> Result<Lock> {
-        let place = Place::open(source, self.client, self.offline)?;
+        let place = self.open(source)?;
         let mut lock = Lock::default();
         for image in place.images().await? {
             let subdir = image.platform.subdir();
@@ -117,7 +126,7 @@ impl<'a> Reader<'a> {
             self.depth = Depth::Files;
             self.known.clear();
         }
-        let place = Place::open(source, self.client, self.offline)?;
+        let place = self.open(source)?;
         let has_manifest = place.digest().await?.is_some();
         let mut contents = Vec::new();
         for image in place.images().await?.into_iter().filter(|image| wanted.is_none_or(|it| it == image.platform)) {
@@ -133,7 +142,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When the image cannot be had or read.
     pub async fn images(&self, source: &ImageSource) -> Result<(Option<Digest>, Vec<Image>)> {
-        let place = Place::open(source, self.client, self.offline)?;
+        let place = self.open(source)?;
         Ok((place.digest().await?, place.images().await?))
     }
 
@@ -142,7 +151,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When they cannot be had or read.
     pub async fn attached(&self, source: &ImageSource, subjects: &BTreeSet<Digest>) -> Result<Vec<Attached>> {
-        let place = Place::open(source, self.client, self.offline)?;
+        let place = self.open(source)?;
         let referrers = place.referrers(subjects).await?;
         Ok(referrers.into_iter().map(|(subject, descriptor)| Attached { subject, descriptor }).collect())
     }
@@ -152,7 +161,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When it cannot be had or read.
     pub async fn document(&self, source: &ImageSource, attached: &Attached) -> Result<Vec<u8>> {
-        Place::open(source, self.client, self.offline)?.document(&attached.descriptor).await
+        self.open(source)?.document(&attached.descriptor).await
     }
 
     /// Brings the blob `descriptor` of the image to this machine, into `cache` if it is not on it, and returns where it is.
@@ -161,7 +170,19 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When it cannot be had.
     pub async fn blob(&self, source: &ImageSource, descriptor: &Descriptor, cache: &Layout) -> Result<PathBuf> {
-        Place::open(source, self.client, self.offline)?.blob(descriptor, cache).await
+        self.open(source)?.blob(descriptor, cache).await
+    }
+
+    fn open<'b>(&self, source: &'b ImageSource) -> Result<Place<'b>>
+    where
+        'a: 'b,
+    {
+        let known = match source {
+            ImageSource::Layout(path) => self.left.get(path).cloned(),
+            _ => None,
+        };
+        let at = known.unwrap_or_default();
+        Place::open(source, Left { at, client: self.client, offline: self.offline })
     }
 
     /// Reads the layers of `image` that are not known yet.

@@ -7,11 +7,11 @@ use oci_spec::image::Descriptor;
 
 use super::archive::Archive;
 use super::error::{Error, Result};
+use super::left::Left;
 use super::remote::Remote;
 use super::scan::{Depth, Scanned, scan};
 use super::source::ImageSource;
 use crate::oci::{self, Digest, Image, Layer, Layout, layout};
-use crate::registry;
 
 /// An image's place, opened.
 pub struct Place<'a> {
@@ -20,15 +20,17 @@ pub struct Place<'a> {
 }
 
 enum Kind<'a> {
-    Layout(Layout),
+    Layout(Layout, Left<'a>),
     Archive(Box<Archive>),
     Registry(Remote<'a>),
 }
 
 impl<'a> Place<'a> {
-    pub fn open(source: &'a ImageSource, client: &'a registry::Client, offline: bool) -> Result<Self> {
+    /// Opens the image that `source` names; a layout, with the layers that were `left` elsewhere.
+    pub fn open(source: &'a ImageSource, left: Left<'a>) -> Result<Self> {
+        let Left { client, offline, .. } = left;
         let kind = match source {
-            ImageSource::Layout(path) => Kind::Layout(Layout::open(path).map_err(invalid(source))?),
+            ImageSource::Layout(path) => Kind::Layout(Layout::open(path).map_err(invalid(source))?, left),
             ImageSource::Archive(path) => Kind::Archive(Box::new(Archive::open(path).map_err(invalid(source))?)),
             ImageSource::Registry(_) if offline => return Err(Error::Offline { image: source.to_string() }),
             ImageSource::Registry(reference) => Kind::Registry(Remote { source, reference, client }),
@@ -44,7 +46,7 @@ impl<'a> Place<'a> {
     /// The image for each platform that is known.
     pub async fn images(&self) -> Result<Vec<Image>> {
         match &self.kind {
-            Kind::Layout(layout) => layout.images().map_err(invalid(self.source)),
+            Kind::Layout(layout, _) => layout.images().map_err(invalid(self.source)),
             Kind::Archive(archive) => Ok(vec![archive.image().clone()]),
             Kind::Registry(remote) => remote.images().await,
         }
@@ -53,7 +55,7 @@ impl<'a> Place<'a> {
     /// The digest that stands for all platforms; nothing for an archive, which has no manifest.
     pub async fn digest(&self) -> Result<Option<Digest>> {
         match &self.kind {
-            Kind::Layout(layout) => layout.image_index_digest().map(Some).map_err(invalid(self.source)),
+            Kind::Layout(layout, _) => layout.image_index_digest().map(Some).map_err(invalid(self.source)),
             Kind::Archive(_) => Ok(None),
             Kind::Registry(remote) => remote.digest().await.map(Some),
         }
@@ -64,7 +66,9 @@ impl<'a> Place<'a> {
         let mut found = Vec::new();
         for subject in subjects {
             let referrers = match &self.kind {
-                Kind::Layout(layout) => layout.referrers(&BTreeSet::from([*subject])).map_err(invalid(self.source))?,
+                Kind::Layout(layout, _) => {
+                    layout.referrers(&BTreeSet::from([*subject])).map_err(invalid(self.source))?
+                }
                 Kind::Archive(_) => Vec::new(),
                 Kind::Registry(remote) => remote.referrers(*subject).await?,
             };
@@ -76,7 +80,7 @@ impl<'a> Place<'a> {
     /// The document of the artifact `descriptor`.
     pub async fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
         match &self.kind {
-            Kind::Layout(layout) => layout.artifact(descriptor).map_err(invalid(self.source)),
+            Kind::Layout(layout, _) => layout.artifact(descriptor).map_err(invalid(self.source)),
             Kind::Archive(_) => Err(self.no_artifacts()),
             Kind::Registry(remote) => remote.document(descriptor).await,
         }
@@ -86,7 +90,14 @@ impl<'a> Place<'a> {
     pub async fn blob(&self, descriptor: &Descriptor, cache: &Layout) -> Result<PathBuf> {
         let digest = layout::sha256(descriptor).map_err(invalid(self.source))?;
         match &self.kind {
-            Kind::Layout(layout) => Ok(layout.blob_path(&digest)),
+            Kind::Layout(layout, left) => {
+                let there = || Ok(layout.blob_path(&digest));
+                if layout.has(&digest, descriptor.size()) {
+                    return there();
+                }
+                let pull = async |remote: &Remote<'_>| remote.blob(descriptor, cache).await;
+                left.first(self.source, digest, pull).await.unwrap_or_else(there)
+            }
             Kind::Archive(_) => Err(self.no_artifacts()),
             Kind::Registry(remote) => remote.blob(descriptor, cache).await,
         }
@@ -100,7 +111,13 @@ impl<'a> Place<'a> {
     pub async fn scan(&self, layer: &Layer, depth: Depth, count: &(dyn Fn(u64) + Sync)) -> Result<(Digest, Scanned)> {
         let failed = || invalid(self.source);
         let scanned = match &self.kind {
-            Kind::Layout(layout) => {
+            Kind::Layout(layout, left) => {
+                if !layout.has(&layer.digest, layer.size) {
+                    let pull = async |remote: &Remote<'_>| remote.scan(layer, depth, count).await;
+                    if let Some(scanned) = left.first(self.source, layer.digest, pull).await {
+                        return Ok((layer.digest, scanned?));
+                    }
+                }
                 let blob = layout.open_blob(&layer.digest).map_err(failed())?;
                 let path = blob.path().to_owned();
                 let scanned = scan(layer.clone(), depth, blob, path).await.map_err(failed())?;

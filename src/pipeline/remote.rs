@@ -2,7 +2,7 @@
 //! have. What needs them afterwards fetches them, each by its digest.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use futures::{StreamExt, TryStreamExt};
 use oci_spec::distribution::Reference;
@@ -12,7 +12,7 @@ use super::{Error, Session};
 use crate::build::Built;
 use crate::oci::{self, Digest, Layer, Layout, Platform, canonical_json, layout, reference};
 use crate::progress::{Task, Unit};
-use crate::project::ImageSpec;
+use crate::project::{ImageSpec, Project};
 use crate::registry;
 
 /// How many downloads run at once.
@@ -37,22 +37,16 @@ impl Session<'_> {
         // Layers are a repository's: other tags of it have no others.
         let repositories = references.iter().filter(|it| seen.insert((it.registry(), it.repository())));
         let references = repositories.map(ToString::to_string).collect();
-        let path = self.remote_path(image);
+        let path = remote_path(self.project, &image.name);
         let folder = path.parent().expect("a file in the state folder");
         fs_err::create_dir_all(folder).map_err(|source| oci::Error::Write { path: folder.to_owned(), source })?;
         layout::write_atomically(&path, &canonical_json(&Remote { digest: built.digest, references }))?;
         Ok(())
     }
 
-    /// Where the layers can be had that `layout`, which holds `image`, lacks; nowhere if nothing is noted of what it holds
-    /// now.
+    /// Where the layers can be had that `layout`, which holds `image`, lacks.
     pub(super) fn remote_sources(&self, image: &ImageSpec, layout: &Layout) -> Vec<Reference> {
-        // A note that cannot be read is none: what is missing is told as if there had never been one.
-        let bytes = fs_err::read(self.remote_path(image)).ok();
-        let note = bytes.and_then(|bytes| serde_json::from_slice::<Remote>(&bytes).ok());
-        let note = note.filter(|note| layout.image_index_digest().is_ok_and(|digest| digest == note.digest));
-        note.map(|note| note.references.iter().filter_map(|name| reference::parse(name).ok()).collect())
-            .unwrap_or_default()
+        noted(&remote_path(self.project, &image.name), layout)
     }
 
     /// Brings the layers for `platforms`, all of them if none is named, that `layout` lacks and registries have.
@@ -101,8 +95,24 @@ impl Session<'_> {
         }
         result
     }
+}
 
-    fn remote_path(&self, image: &ImageSpec) -> PathBuf {
-        self.project.state_dir().join("remote").join(format!("{}.json", image.name))
-    }
+/// Where the layers can be had that the layout at `path` lacks, if it is one that `project` keeps an image in.
+pub fn left_of(project: &Project, path: &Path) -> Vec<Reference> {
+    let Ok(path) = path.canonicalize() else { return Vec::new() };
+    let is_it = |image: &&String| project.layout_dir(image).canonicalize().is_ok_and(|layout| layout == path);
+    let (image, layout) = (project.images.keys().find(is_it), Layout::open(&path).ok());
+    image.zip(layout).map(|(image, layout)| noted(&remote_path(project, image), &layout)).unwrap_or_default()
+}
+
+/// What the note at `path` says; nothing if it is not of what `layout` holds now.
+fn noted(path: &Path, layout: &Layout) -> Vec<Reference> {
+    // A note that cannot be read is none: what is missing is told as if there had never been one.
+    let note = fs_err::read(path).ok().and_then(|bytes| serde_json::from_slice::<Remote>(&bytes).ok());
+    let note = note.filter(|note| layout.image_index_digest().is_ok_and(|digest| digest == note.digest));
+    note.map(|note| note.references.iter().filter_map(|name| reference::parse(name).ok()).collect()).unwrap_or_default()
+}
+
+fn remote_path(project: &Project, image: &str) -> PathBuf {
+    project.state_dir().join("remote").join(format!("{image}.json"))
 }

@@ -6,7 +6,7 @@ use esker::oci::{Digest, Layout, validate};
 use serde_json::Value;
 
 use crate::bootstrap::essential;
-use crate::common::{Ran, Server};
+use crate::common::{Built, Server};
 use crate::debian;
 use crate::debian::{Deb, Debian};
 use crate::fake_registry::records::{records, replace_record};
@@ -21,24 +21,6 @@ struct World {
     debian: Debian,
     server: Server,
     registry: Writable,
-}
-
-/// What a build said.
-struct Built {
-    report: Value,
-    stderr: String,
-    /// The packages of Debian that it asked for.
-    asked: BTreeSet<String>,
-}
-
-impl Built {
-    fn digest(&self) -> &str {
-        self.report["digest"].as_str().unwrap()
-    }
-
-    fn layers(&self) -> u64 {
-        self.report["from_cache"]["layers"].as_u64().unwrap()
-    }
 }
 
 impl World {
@@ -77,11 +59,8 @@ impl World {
 
     fn build(&self, arguments: &[&str]) -> Built {
         let before = self.server.requests().len();
-        let Ran { stdout, stderr, .. } = self.debian.ok(&[&["build", "tiny", "--json"], arguments].concat());
-        let requests = self.server.requests().split_off(before);
-        let asked = requests.iter().filter_map(|line| line.rsplit('/').next()).filter(|name| name.ends_with(".deb"));
-        let report: Value = serde_json::from_str(&stdout).unwrap();
-        Built { report: report["images"][0].clone(), asked: asked.map(str::to_owned).collect(), stderr }
+        let ran = self.debian.ok(&[&["build", "tiny", "--json"], arguments].concat());
+        Built::new(ran, &self.server.requests().split_off(before), &[".deb"])
     }
 
     fn oci(&self, name: &str) -> String {
@@ -114,7 +93,7 @@ fn a_build_elsewhere_downloads_no_package_of_debian() {
     let Some(world) = World::new() else { return };
     let target = format!("registry:{}", world.name("1"));
     let first = world.build(&["--output", &target]);
-    assert_eq!((first.asked.len(), first.layers()), (9, 0), "{:?}", first.asked);
+    assert_eq!((first.asked.len(), first.taken("layers")), (9, 0), "{:?}", first.asked);
     world.build(&["--output", &world.oci("all")]);
 
     world.fresh();
@@ -131,7 +110,11 @@ fn a_build_elsewhere_downloads_no_package_of_debian() {
     let from = world.name("1");
     let built = world.build(&["--cache-from", &from, "--output", &world.oci("out")]);
     assert_eq!((built.digest(), built.asked.len()), (first.digest(), 0));
-    assert_eq!(built.layers(), first.report["platforms"][0]["layers"].as_u64().unwrap() - 2, "but base and settings");
+    assert_eq!(
+        built.taken("layers"),
+        first.report["platforms"][0]["layers"].as_u64().unwrap() - 2,
+        "but base and settings"
+    );
     world.validate("out");
     let index = |name: &str| fs_err::read(world.debian.sandbox.path(name).join("index.json")).unwrap();
     assert_eq!(index("out"), index("all"));
@@ -139,7 +122,7 @@ fn a_build_elsewhere_downloads_no_package_of_debian() {
     // Nothing of it is in the cache: who is not told of the image makes everything.
     drop(fs_err::remove_dir_all(world.debian.sandbox.path("project/.esker")));
     let built = world.build(&[]);
-    assert_eq!((built.digest(), built.asked.len(), built.layers()), (first.digest(), 9, 0));
+    assert_eq!((built.digest(), built.asked.len(), built.taken("layers")), (first.digest(), 9, 0));
     // Who has all of it asks nobody.
     world.registry.forget();
     world.build(&["--cache-from", &from]);

@@ -79,6 +79,22 @@ fn registries_are_reached_through_the_proxy() {
 }
 
 #[test]
+fn images_are_looked_into_without_encryption_where_that_is_said() {
+    let (sandbox, proxy) = behind_a_proxy();
+    let address = with_password(&proxy);
+    let variables = [("HTTP_PROXY", &*address), ("HTTPS_PROXY", &*address)];
+    let image = "docker://registry.invalid/base:1";
+    for command in [&["inspect", image][..], &["sbom", image], &["rebuild", image], &["diff", image, image]] {
+        let before = proxy.requests().len();
+        run(&sandbox, &variables, &[command, &["--plain-http", "registry.invalid"]].concat())
+            .fails(2, &["cannot pull `registry.invalid/base:1`"]);
+        let asked = proxy.requests().split_off(before);
+        let plain = |line: &String| line.starts_with("GET http://registry.invalid/v2/");
+        assert!(!asked.is_empty() && asked.iter().all(plain), "{command:?}: {asked:?}");
+    }
+}
+
+#[test]
 fn esker_yml_may_list_several_mirrors_and_name_a_variable() {
     let sandbox = Sandbox::new();
     Sandbox::packages().write(sandbox.path("served/t/tk-hidden"));

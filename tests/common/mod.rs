@@ -18,6 +18,7 @@
 #![allow(dead_code, unused_imports, clippy::unwrap_used)]
 
 mod archive;
+mod built;
 mod channel;
 mod forms;
 pub mod judges;
@@ -29,6 +30,7 @@ pub mod sbom;
 mod server;
 mod skip;
 
+pub use built::Built;
 pub use channel::{CONDA_FORGE, TinyChannel, Written};
 pub use forms::{compress, shard};
 pub use package::{PLACEHOLDER, Pkg};

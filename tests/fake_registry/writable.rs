@@ -119,6 +119,11 @@ impl Writable {
         state.blobs.get_mut(&key).unwrap().iter_mut().for_each(|byte| *byte ^= 1);
     }
 
+    /// Forgets the blobs of a repository.
+    pub fn remove(&self, repository: &str) {
+        self.shared.state.lock().unwrap().blobs.retain(|(of, _), _| of != repository);
+    }
+
     /// Puts a manifest in place of everything in a repository that refers to something.
     pub fn replace_records(&self, repository: &str, bytes: &[u8]) {
         let mut state = self.shared.state.lock().unwrap();

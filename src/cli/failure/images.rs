@@ -93,6 +93,13 @@ pub fn of_installed(error: &installed::Error) -> Verdict {
             hint(Kind::Usage, "check the name and tag of the image")
         }
         E::Registry { source, .. } => of_registry(source),
+        E::Left { source, .. } => match &**source {
+            E::Registry { source: registry::Error::NotFound { .. }, .. } => {
+                hint(Kind::Usage, "build the image again: `esker build IMAGE`")
+            }
+            E::Offline { .. } => hint(Kind::Environment, "run without `--offline`, or build the image again"),
+            source => of_installed(source),
+        },
         E::Image { source, .. } => of_oci(source),
         E::Pulled { .. } => plain(Kind::Environment),
         E::NoPlatform { .. } | E::NoPackages { .. } => plain(Kind::Usage),
