@@ -20,7 +20,7 @@ pub struct Place<'a> {
 }
 
 enum Kind<'a> {
-    Layout(Layout, Left<'a>),
+    Layout(Layout, Option<Left<'a>>),
     Archive(Box<Archive>),
     Registry(Remote<'a>),
 }
@@ -30,7 +30,7 @@ impl<'a> Place<'a> {
     pub fn open(source: &'a ImageSource, left: Left<'a>) -> Result<Self> {
         let Left { client, offline, .. } = left;
         let kind = match source {
-            ImageSource::Layout(path) => Kind::Layout(Layout::open(path).map_err(invalid(source))?, left),
+            ImageSource::Layout(path) => Kind::Layout(Layout::open(path).map_err(invalid(source))?, Some(left)),
             ImageSource::Archive(path) => Kind::Archive(Box::new(Archive::open(path).map_err(invalid(source))?)),
             ImageSource::Registry(_) if offline => return Err(Error::Offline { image: source.to_string() }),
             ImageSource::Registry(reference) => Kind::Registry(Remote { source, reference, client }),
@@ -38,9 +38,9 @@ impl<'a> Place<'a> {
         Ok(Self { source, kind })
     }
 
-    /// The place `source`, which is `layout`.
+    /// The place `source`, which is `layout` and whole.
     pub const fn of(source: &'a ImageSource, layout: Layout) -> Self {
-        Self { source, kind: Kind::Layout(layout) }
+        Self { source, kind: Kind::Layout(layout, None) }
     }
 
     /// The image for each platform that is known.
@@ -92,9 +92,9 @@ impl<'a> Place<'a> {
         match &self.kind {
             Kind::Layout(layout, left) => {
                 let there = || Ok(layout.blob_path(&digest));
-                if layout.has(&digest, descriptor.size()) {
+                let Some(left) = left.as_ref().filter(|_| !layout.has(&digest, descriptor.size())) else {
                     return there();
-                }
+                };
                 let pull = async |remote: &Remote<'_>| remote.blob(descriptor, cache).await;
                 left.first(self.source, digest, pull).await.unwrap_or_else(there)
             }
@@ -112,7 +112,7 @@ impl<'a> Place<'a> {
         let failed = || invalid(self.source);
         let scanned = match &self.kind {
             Kind::Layout(layout, left) => {
-                if !layout.has(&layer.digest, layer.size) {
+                if let Some(left) = left.as_ref().filter(|_| !layout.has(&layer.digest, layer.size)) {
                     let pull = async |remote: &Remote<'_>| remote.scan(layer, depth, count).await;
                     if let Some(scanned) = left.first(self.source, layer.digest, pull).await {
                         return Ok((layer.digest, scanned?));

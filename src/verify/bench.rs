@@ -14,16 +14,19 @@ use crate::oci::Platform;
 use crate::progress::{Progress, Task, Unit};
 
 /// Checks and groups of them that take longest, the longest first: they start servers, or import everything.
-const SLOW: [&str; 9] = [
+const SLOW: [&str; 12] = [
     "page",
     "tests",
+    "python.imports",
     "hub.read-only",
     "jupyter.server",
-    "hub.singleuser",
-    "dask.local-cluster",
     "dask.scheduler-worker",
-    "python.imports",
+    "jupyter.labextensions",
+    "info",
+    "hub.binder",
+    "hub.singleuser",
     "jupyter.kernels",
+    "dask.local-cluster",
 ];
 /// Those that have the answer, or a part of it, from one of the others, and would only wait for it.
 const LAST: [&str; 5] =
