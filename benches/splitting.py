@@ -2,7 +2,7 @@
 
 `python3 benches/splitting.py SHARES.json`, with `../shared` (or `ESKER_SHARED`), pip and zstd; prints Markdown, writes the
 shares that `cargo bench --bench pulls` reads. The packages' successive versions are those of pangeo-notebook's locks, their
-contents those of wheels, as no conda channel has all of these years at hand. Libraries that wheels carry along are left out,
+contents those of wheels (or of the source, where conda's package was that), as no conda channel is at hand. Libraries that wheels carry along are left out,
 byte code is added.
 
 A file is unchanged if the release before has the same content under the same path. All of these together are the most that
