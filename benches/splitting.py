@@ -2,8 +2,8 @@
 
 `python3 benches/splitting.py SHARES.json`, with `../shared` (or `ESKER_SHARED`), pip and zstd; prints Markdown, writes the
 shares that `cargo bench --bench pulls` reads. The packages' successive versions are those of pangeo-notebook's locks, their
-contents those of wheels (or of the source, where conda's package was that), as no conda channel is at hand. Libraries that wheels carry along are left out,
-byte code is added.
+contents those of wheels (or of the source, where conda's package was that), as no conda channel is at hand. Libraries that
+wheels carry along are left out, byte code is added.
 
 A file is unchanged if the release before has the same content under the same path. All of these together are the most that
 any parts can save; with k fixed parts only a part is saved in which nothing changed. A *rebuild* of the same version cannot
@@ -229,7 +229,8 @@ def main(target):
         update, rebuild = mean(of_updates), mean(of_rebuilds)
         rules = " | ".join(cells(update, rule) for rule in RULES)
         megabytes = sum(sizes) / len(sizes) / 1e6
-        print(f"| {package} | {len(sizes)} | {megabytes:.1f} | {update['most']:.2f} | {rules} | {rebuild['most']:.2f} |", flush=True)
+        row = [package, len(sizes), f"{megabytes:.1f}", f"{update['most']:.2f}", rules, f"{rebuild['most']:.2f}"]
+        print(f"| {' | '.join(map(str, row))} |", flush=True)
         results[package] = {"update": best(update), "rebuild": best(rebuild)}
     pathlib.Path(target).write_text(json.dumps(results, indent=1) + "\n")
 
