@@ -2,8 +2,8 @@
 
 `python3 benches/splitting.py SHARES.json`, with `../shared` (or `ESKER_SHARED`), pip and zstd; prints Markdown, writes the
 shares that `cargo bench --bench pulls` reads. The packages' successive versions are those of pangeo-notebook's locks, their
-contents those of wheels, as no conda channel has all of these years at hand. Libraries that wheels carry along are left out,
-byte code is added.
+contents those of wheels (or of the source, where conda's package was that), as no conda channel is at hand. Libraries that
+wheels carry along are left out, byte code is added.
 
 A file is unchanged if the release before has the same content under the same path. All of these together are the most that
 any parts can save; with k fixed parts only a part is saved in which nothing changed. A *rebuild* of the same version cannot
@@ -11,6 +11,7 @@ be seen in wheels: machine code is taken to change in it, and nothing else.
 """
 
 import collections
+import contextlib
 import datetime
 import io
 import json
@@ -34,6 +35,8 @@ WHEELS = {
     "notebook": "notebook", "statsmodels": "statsmodels", "rasterio": "rasterio", "numpy": "numpy",
     "sqlalchemy": "sqlalchemy", "bokeh": "bokeh",
 }
+# Its conda packages had all of the source, tests and pictures, until 12.0: forty times what is in a wheel.
+SOURCES = {"pillow"}
 PAIRS = 4
 PARTS = (2, 4, 8)
 WEEK = 7 * 24 * 3600
@@ -59,34 +62,44 @@ def updates(shared):
     return pairs
 
 
-def wheel(name, version):
-    """The files of a release by path, or none if there is no wheel of it."""
+def release(name, version):
+    """The files of a release by path, or none if there is no wheel of it for this Python."""
     # conda-forge counts its own builds of nccl in a fourth place.
     number = version.rpartition(".")[0] if name == "nvidia-nccl-cu12" else version
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-        subprocess.run([*command, "--dest", folder, f"{name}=={number}"], stderr=subprocess.DEVNULL)
-        found = [*pathlib.Path(folder).glob("*.whl")]
-        return contents(found[0]) if found else None
+        kind = "--no-binary=:all:" if name in SOURCES else "--only-binary=:all:"
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", kind]
+        # Of a source archive pip asks its build what it is, which may take long.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run([*command, "--dest", folder, f"{name}=={number}"], stderr=subprocess.DEVNULL, timeout=120)
+        found = [*pathlib.Path(folder).iterdir()]
+        return with_byte_code(source(found[0]) if name in SOURCES else wheel(found[0])) if found else None
 
 
-def contents(path):
-    """The files of a wheel by the path they are installed to, and their byte code."""
-    files = {}
+def source(path):
+    """The files of a source archive, by their path below its folder."""
+    with tarfile.open(path) as archive:
+        files = [member for member in archive if member.isfile()]
+        return {member.name.partition("/")[2]: archive.extractfile(member).read() for member in files}
+
+
+def wheel(path):
+    """The files of a wheel by the path they are installed to."""
     with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            first, _, rest = member.filename.partition("/")
-            if member.is_dir() or first.endswith(".libs"):
-                continue
-            name = re.sub(r"^[^/]+\.data/(data|purelib|platlib|scripts)/", "", member.filename)
-            files[name] = archive.read(member)
-            if name.endswith(".py"):
-                try:
-                    code = marshal.dumps(compile(files[name], name, "exec", dont_inherit=True))
-                except (SyntaxError, ValueError):
-                    continue
-                files[name + "c"] = code
-    return files
+        names = [name for name in archive.namelist() if not re.search(r"^[^/]+\.libs/|/$", name)]
+        installed = lambda name: re.sub(r"^[^/]+\.data/(data|purelib|platlib|scripts)/", "", name)
+        return {installed(name): archive.read(name) for name in names}
+
+
+def with_byte_code(files):
+    compiled = {}
+    for path, data in files.items():
+        if path.endswith(".py"):
+            try:
+                compiled[path + "c"] = marshal.dumps(compile(data, path, "exec", dont_inherit=True))
+            except (SyntaxError, ValueError):
+                pass
+    return files | compiled
 
 
 def compressed(files):
@@ -169,7 +182,8 @@ def saved(old, new):
         for parts in PARTS:
             had = list(parts_of(old, rule, parts))
             stay = [part for part in parts_of(new, rule, parts) if part in had]
-            shares[name, parts] = sum(map(compressed, stay)) / whole
+            # Parts are compressed one by one, and so a little larger than all in one.
+            shares[name, parts] = min(1.0, sum(map(compressed, stay)) / whole)
     return shares, whole
 
 
@@ -202,7 +216,7 @@ def main(target):
     for package, name in WHEELS.items():
         of_updates, of_rebuilds, sizes = [], [], []
         for old_version, new_version in spread(pairs[package]):
-            old, new = wheel(name, old_version), wheel(name, new_version)
+            old, new = release(name, old_version), release(name, new_version)
             if old is None or new is None:
                 print(f"{package} {old_version} or {new_version}: no wheel, left out", file=sys.stderr)
                 continue
@@ -215,7 +229,8 @@ def main(target):
         update, rebuild = mean(of_updates), mean(of_rebuilds)
         rules = " | ".join(cells(update, rule) for rule in RULES)
         megabytes = sum(sizes) / len(sizes) / 1e6
-        print(f"| {package} | {len(sizes)} | {megabytes:.1f} | {update['most']:.2f} | {rules} | {rebuild['most']:.2f} |", flush=True)
+        row = [package, len(sizes), f"{megabytes:.1f}", f"{update['most']:.2f}", rules, f"{rebuild['most']:.2f}"]
+        print(f"| {' | '.join(map(str, row))} |", flush=True)
         results[package] = {"update": best(update), "rebuild": best(rebuild)}
     pathlib.Path(target).write_text(json.dumps(results, indent=1) + "\n")
 
