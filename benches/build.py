@@ -7,7 +7,7 @@ write of the bytes that are in the image's layers, with the libraries, the level
 apart: what CPython takes to compile it is not esker's to save, so its core-seconds (of esker's children) have a column of
 their own, and the last ratio is without them.
 
-Each figure is the median of several runs; "peak" is the largest resident set of esker or one of its children.
+Builds and the limit take turns. Each figure is the median of several runs; "peak" is the largest resident set of esker or one of its children.
 """
 
 import argparse
@@ -119,23 +119,37 @@ class Bench:
         assert own and all(layer["mediaType"].endswith("+zstd") for layer in own)
         return {layout / "blobs" / layer["digest"].replace(":", "/") for layer in own}
 
-    def limit(self, platforms):
-        """The limit for the packages that both prefixes have for `platforms`, and the layers of their images, each once."""
+    def inputs(self, platforms):
+        """The packages that both prefixes have for `platforms`, and the layers of their images, each once."""
         files = self.layers(platforms)
         for folder, platform in itertools.product(("base-image", IMAGE), platforms):
             for line in (self.project / folder / f"conda-{SUBDIRS[platform]}.lock").read_text().splitlines():
                 if line.startswith(CHANNEL):
                     files.add(self.real / "channel" / line.partition("#")[0].removeprefix(CHANNEL))
-        rows = []
-        for _ in range(self.runs):
-            out = self.scratch / "limit"
-            out.mkdir()
-            told = subprocess.run(
-                [self.limit_program, str(os.cpu_count()), out, *sorted(files)], check=True, stdout=subprocess.PIPE
-            )
-            shutil.rmtree(out)
-            rows.append(json.loads(told.stdout))
-        return {key: statistics.median(row[key] for row in rows) for key in rows[0]}
+        # The layers are removed before each build.
+        kept = self.scratch / "layers"
+        shutil.rmtree(kept, ignore_errors=True)
+        kept.mkdir()
+        return [file if file.suffix in (".conda", ".bz2") else shutil.copy(file, kept) for file in sorted(files)]
+
+    def limit(self, inputs):
+        out = self.scratch / "limit"
+        out.mkdir()
+        told = subprocess.run([self.limit_program, str(os.cpu_count()), out, *inputs], check=True, stdout=subprocess.PIPE)
+        shutil.rmtree(out)
+        return json.loads(told.stdout)
+
+    def cold(self, platforms):
+        """Cold builds, each after a run of the limit, as a machine's speed is not the same all the time."""
+        self.build(platforms)
+        inputs, limits = self.inputs(platforms), []
+
+        def prepare():
+            limits.append(self.limit(inputs))
+            self.forget()
+
+        row = self.repeat(prepare, lambda: self.build(platforms))
+        return row, {key: statistics.median(limit[key] for limit in limits) for key in limits[0]}
 
 
 def line(name, row, limit=None):
@@ -155,9 +169,7 @@ def measure(bench):
     bench.command("lock")
     limits = {}
     for count, platforms in PLATFORMS.items():
-        bench.build(platforms)
-        limits[count] = bench.limit(platforms)
-        row = bench.repeat(bench.forget, lambda: bench.build(platforms))
+        row, limits[count] = bench.cold(platforms)
         line(f"cold, {count} platform{'s' * (count == 'two')}", row, limits[count])
         line(f"layout removed, {count}", bench.repeat(bench.forget_image, lambda: bench.build(platforms)))
         line(f"nothing changed, {count}", bench.repeat(lambda: None, lambda: bench.build(platforms)))
