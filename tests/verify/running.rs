@@ -70,7 +70,7 @@ const MUTATIONS: &[(&[&str], Break)] = &[
         m.edit("etc/profile.d/init_conda.sh", "export", "[[ $0 == /srv/start ]] && export");
     }),
     (&["hub.empty-home"], |m| m.edit("srv/start", "exec", ": > ~/.started; exec")),
-    (&["hub.singleuser"], |m| m.program("jupyterhub-singleuser", "sleep 1; exit 1")),
+    (&["hub.singleuser", "hub.command"], |m| m.program("jupyterhub-singleuser", "sleep 1; exit 1")),
     (&["hub.command"], |m| m.program("serve", "echo nothing")),
     (&["hub.command"], |m| m.program("serve", "exec jupyter lab \"$@\"")),
     (&["hub.command"], |m| m.program("serve", "exec jupyterhub-singleuser \"$@\"")),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 
 use super::dask::SCHEDULER_AND_WORKER;
+use super::hub::command_in_hub;
 use super::imports::Imported;
 use super::jupyter::try_strictest;
 use super::{Finding, Outcome};
@@ -31,6 +32,7 @@ pub struct Shared {
     imported: OnceCell<Imported>,
     strictest: OnceCell<Outcome>,
     cluster: OnceCell<Output>,
+    in_hub: OnceCell<Option<Output>>,
 }
 
 impl<'a> Scene<'a> {
@@ -68,6 +70,14 @@ impl<'a> Scene<'a> {
     /// Those of [`run`](Self::run).
     pub async fn cluster(&self) -> Result<&Output, Error> {
         self.shared.cluster.get_or_try_init(|| self.python(SCHEDULER_AND_WORKER)).await
+    }
+
+    /// What the image's command comes to in a hub, as [`command_in_hub`] has it. It is run once for all checks that ask.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run).
+    pub async fn command_in_hub(&self) -> Result<Option<&Output>, Error> {
+        Ok(self.shared.in_hub.get_or_try_init(|| command_in_hub(self)).await?.as_ref())
     }
 
     /// Runs a program to its end.
