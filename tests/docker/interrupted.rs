@@ -60,7 +60,8 @@ fn nothing_stays_in_the_engine() {
     .collect();
     project.write("project/tiny/large", &large);
     let built = project.build_with(&[], &[]);
-    let tag = format!("esker-verify:{}", &built.image(host()).config_digest.hex()[..12]);
+    let id = built.image(host()).config_digest;
+    let tag = format!("esker-verify:{}", &id.hex()[..12]);
 
     let short = Duration::from_millis;
     let moments = [
@@ -99,5 +100,8 @@ fn nothing_stays_in_the_engine() {
         assert!(too_early || ran.code == Some(128 + signal as i32), "{when:?}: {}{}", ran.stdout, ran.stderr);
         assert_eq!(containers(&tag), [""; 0], "{when:?}");
         assert!(!is_loaded(&tag), "{when:?}");
+        // An image can lose its name and stay.
+        let all = docker(&["images", "--all", "--quiet", "--no-trunc"]);
+        assert!(!all.contains(&id.to_string()), "{when:?}");
     }
 }

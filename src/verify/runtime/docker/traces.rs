@@ -167,18 +167,23 @@ async fn clear(setting: &Setting, known: &Known) {
         if there.is_empty() {
             return;
         }
-        for (trace, _) in there.into_iter().filter(|(_, is_there)| *is_there) {
-            let removed = match &trace {
+        // An image that is removed while a container of it comes loses its name, and stays.
+        let is_free = |trace: &Trace| match trace {
+            Trace::Container(_) => true,
+            Trace::Image(_) => !there.iter().any(|(trace, _)| matches!(trace, Trace::Container(_))),
+        };
+        for (trace, _) in there.iter().filter(|(trace, is_there)| *is_there && is_free(trace)) {
+            let removed = match trace {
                 Trace::Container(name) => engine.remove(name).await,
                 Trace::Image(name) => engine.remove_image(name).await,
             };
             // A removal that is under way, or an image whose container goes at this moment, is asked for again.
             match removed {
-                Ok(()) => known.forget(&trace),
-                Err(error) if error.status() == Some(NOT_FOUND) => known.forget(&trace),
+                Ok(()) => known.forget(trace),
+                Err(error) if error.status() == Some(NOT_FOUND) => known.forget(trace),
                 Err(error) if Instant::now() > end => {
                     tracing::warn!(%error, ?trace, "stays in the engine");
-                    known.forget(&trace);
+                    known.forget(trace);
                 }
                 Err(_) => {}
             }
