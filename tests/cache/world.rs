@@ -1,16 +1,13 @@
 //! A machine with a project whose packages are of all kinds, and a server that has those.
 
-use std::process::Command;
-
 use serde_json::Value;
 
 use crate::common::pypi::Wheel;
-use crate::common::{Built, CONDA_FORGE, Pkg, Ran, Sandbox, Server, TinyChannel, skipped};
+pub use crate::common::python::{Python, python};
+use crate::common::{Built, CONDA_FORGE, Pkg, Ran, Sandbox, Server, TinyChannel};
 
 const WHEELS: &str = "https://wheels.example.org/";
 pub const REPOSITORY: &str = "some/tiny";
-/// `major.minor` of this machine's Python, and its program.
-pub type Python = (String, String);
 
 /// What is done to a record.
 pub type Change<'a> = &'a dyn Fn(&mut Value);
@@ -94,19 +91,6 @@ impl World {
         let lock = self.sandbox.read("project/tiny/conda-lock.yml");
         assert!(lock.contains("certs-2025.1-0.conda") && !lock.contains("certs-2024.1"), "{lock}");
     }
-}
-
-/// This machine's Python, which compiles byte code in these tests.
-pub fn python() -> Option<Python> {
-    let script = "import sys; print(sys.executable, '%d.%d' % sys.version_info[:2])";
-    let found = Command::new("python3").args(["-c", script]).output();
-    let Some(output) = found.ok().filter(|output| output.status.success()) else {
-        skipped("there is no python3 on PATH");
-        return None;
-    };
-    let text = String::from_utf8(output.stdout).unwrap();
-    let (program, version) = text.trim().rsplit_once(' ').unwrap();
-    Some((version.to_owned(), program.to_owned()))
 }
 
 /// Packages of all kinds: a Python, `noarch: python` with byte code and a command, with placeholders, a link script, and

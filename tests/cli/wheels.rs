@@ -6,19 +6,13 @@ use esker::oci::{Layout, walk};
 
 use super::*;
 use crate::common::pypi::Wheel;
+use crate::common::python::python;
 
 const WHEELS: &str = "https://wheels.example.org/";
 
 /// A project whose image has a Python that is this machine's, and a wheel by its URL.
 fn sandbox() -> Option<Sandbox> {
-    let script = "import sys; print(sys.executable, '%d.%d' % sys.version_info[:2])";
-    let found = Command::new("python3").args(["-c", script]).output();
-    let Some(output) = found.ok().filter(|output| output.status.success()) else {
-        skipped("there is no python3 on PATH");
-        return None;
-    };
-    let text = String::from_utf8(output.stdout).unwrap();
-    let (program, version) = text.trim().rsplit_once(' ').unwrap();
+    let (version, program) = python()?;
     let sandbox = Sandbox::new();
     let python = Pkg::new("python", &format!("{version}.0"))
         .native()

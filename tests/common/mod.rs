@@ -25,6 +25,7 @@ pub mod judges;
 mod package;
 mod puzzle;
 pub mod pypi;
+pub mod python;
 mod sandbox;
 pub mod sbom;
 mod server;
