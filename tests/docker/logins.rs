@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::common::{Ran, judges, skipped};
 use crate::daemon::STAND_IN;
+use crate::dockerd::Dockerd;
 use crate::hosts::program;
 use crate::project::{Project, has_engine, host};
 use crate::registry::RealRegistry;
@@ -141,4 +142,33 @@ fn a_daemon_gets_the_login_of_a_base() {
     let ran = run(&project, &build, &[]);
     ran.fails(1, &["exporter"]);
     assert_unseen(&project, &ran);
+}
+
+#[test]
+fn a_daemon_that_exports_builds_on_a_base_behind_a_login() {
+    if judges::python().is_none() {
+        return skipped("there is no Python");
+    }
+    let Some((project, registry)) = guarded() else { return };
+    let Some(dockerd) = Dockerd::start(&project.path("dockerd")) else { return };
+    dockerd.stand_in(&project);
+    project.write("project/tiny/Dockerfile", b"ARG BASE\nFROM ${BASE}\nCOPY note /made/note\n");
+    project.write("project/tiny/note", b"a note\n");
+    let base = format!("{}/team/tools:1", registry.address);
+    let platform = host().to_string();
+    let builder = "docker-container://buildkitd";
+    let build = ["build", "tiny", "--builder", builder, "--base", &base, "--platform", &platform, "-vvv"];
+    let ran = run(&project, &build, &[]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_unseen(&project, &ran);
+    let layout = esker::oci::Layout::open(project.path("project/.esker/images/tiny")).unwrap();
+    let files = esker::oci::read_files(&layout.image(host()).unwrap(), &layout, |_: &str| true).unwrap();
+    assert_eq!(files["made/note"], b"a note\n");
+    assert!(files.keys().any(|path| path.starts_with("srv/conda/")), "the base's files are below");
+    assert!(!files.values().any(|content| String::from_utf8_lossy(content).contains(PASSWORD)));
+
+    // Without a login there is no base, and it is said what to do.
+    project.write("home/.docker/config.json", b"{}");
+    let hint = format!("docker login {}", registry.address);
+    run(&project, &[&build[..], &["--no-cache"]].concat(), &[]).fails(3, &["team/tools", &hint]);
 }

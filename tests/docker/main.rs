@@ -7,6 +7,7 @@ mod builds;
 #[path = "../common/mod.rs"]
 mod common;
 mod daemon;
+mod dockerd;
 mod documents;
 mod exported;
 mod hosts;
