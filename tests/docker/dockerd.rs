@@ -11,6 +11,8 @@ use crate::daemon::STAND_IN;
 use crate::hosts::program;
 use crate::project::Project;
 
+/// A builder in a pod, which `kubectl` reaches.
+pub const POD: &str = "kube-pod://buildkitd-0?namespace=ci";
 /// The first version whose BuildKit exports images.
 const SINCE: u32 = 25;
 
@@ -90,10 +92,14 @@ impl Dockerd {
         Some(dockerd)
     }
 
-    /// Makes it the daemon of `docker-container://buildkitd`, by a `docker` in the project's `bin`.
+    /// Makes it the daemon of `docker-container://buildkitd` and of [`POD`], by programs in the project's `bin`.
     pub fn stand_in(&self, project: &Project) {
-        let socket = self.socket.to_str().unwrap();
-        program(project, "bin/docker", &STAND_IN.replace("/var/run/docker.sock", socket));
+        let script = STAND_IN.replace("/var/run/docker.sock", self.socket.to_str().unwrap());
+        let words = r#"["exec", "-i", "buildkitd", "buildctl", "dial-stdio"]"#;
+        assert!(script.contains(words));
+        let in_pod = r#"["--namespace=ci", "exec", "-i", "buildkitd-0", "--", "buildctl", "dial-stdio"]"#;
+        program(project, "bin/docker", &script);
+        program(project, "bin/kubectl", &script.replace(words, in_pod));
     }
 }
 

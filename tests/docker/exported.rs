@@ -3,7 +3,7 @@
 use esker::oci::{Platform, validate};
 
 use crate::common::{judges, skipped};
-use crate::dockerd::Dockerd;
+use crate::dockerd::{Dockerd, POD};
 use crate::project::{Project, host};
 use crate::registry::RealRegistry;
 
@@ -59,6 +59,8 @@ fn a_daemon_builds_images_and_images_on_them() {
     assert!(said.contains("RUN --network=none mkdir /made"), "{said}");
     let (again, _, _) = build("base-image", &[platforms, &["--no-cache"]].concat());
     assert_eq!(digest, again);
+    let (in_pod, _, _) = build("base-image", &[platforms, &["--no-cache", "--builder", POD]].concat());
+    assert_eq!(digest, in_pod);
     let reference = esker::oci::reference::parse(&format!("{}/built/base-image:latest", registry.address)).unwrap();
     project.ok(&["push", "base-image"]);
     assert_eq!(reference.repository(), "built/base-image");
