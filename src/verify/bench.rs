@@ -14,23 +14,30 @@ use crate::oci::Platform;
 use crate::progress::{Progress, Task, Unit};
 
 /// Checks and groups of them that take longest, the longest first: they start servers, or import everything.
-const SLOW: [&str; 12] = [
+const SLOW: [&str; 9] = [
     "page",
     "tests",
     "python.imports",
     "hub.read-only",
     "jupyter.server",
     "dask.scheduler-worker",
-    "jupyter.labextensions",
-    "info",
-    "hub.binder",
     "hub.singleuser",
+    "info",
     "jupyter.kernels",
-    "dask.local-cluster",
 ];
 /// Those that have the answer, or a part of it, from one of the others, and would only wait for it.
-const LAST: [&str; 5] =
-    ["hub.command", "hub.arbitrary-user", "jupyter.old-options", "dask.commands", "python.bytecode"];
+const LAST: [&str; 10] = [
+    "hub.command",
+    "hub.arbitrary-user",
+    "jupyter.old-options",
+    "dask.commands",
+    "dask.local-cluster",
+    "python.bytecode",
+    "python.pip-check",
+    "jupyter.labextensions",
+    "dask.gateway-preload",
+    "hub.binder",
+];
 
 /// One platform, ready to be checked.
 struct Bench<'a> {

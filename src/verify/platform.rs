@@ -43,8 +43,9 @@ impl<'a> Examined<'a> {
             || {
                 let subject = Subject::read(asked, image.clone(), request.layout)?;
                 let reports = ALL.iter().map(|check| from_layers(request, check, &subject)).collect();
+                let shared = Shared::of(running(request, platform).collect());
                 let absent = here.clone().err().unwrap_or_default();
-                Ok::<_, Error>(Self { request, subject, shared: Shared::default(), prepared: None, absent, reports })
+                Ok::<_, Error>(Self { request, subject, shared, prepared: None, absent, reports })
             },
             || unpacks.then(|| preparation(request, image).embedded(progress)).transpose(),
         );
@@ -102,8 +103,13 @@ pub fn obstacle(request: &Request<'_>, check: &Check, platform: Platform) -> Opt
 }
 
 fn wants_to_run(request: &Request<'_>, platform: Platform) -> bool {
-    let mut running = ALL.iter().filter(|check| matches!(check.how, How::Running(_)));
-    running.any(|check| obstacle(request, check, platform).is_none())
+    running(request, platform).next().is_some()
+}
+
+/// The names of the checks that run programs and are to be made.
+fn running(request: &Request<'_>, platform: Platform) -> impl Iterator<Item = &'static str> {
+    let running = ALL.iter().filter(|check| matches!(check.how, How::Running(_)));
+    running.filter(move |check| obstacle(request, check, platform).is_none()).map(|check| check.name)
 }
 
 fn preparation<'a>(request: &'a Request<'a>, image: &'a Image) -> Preparation<'a> {

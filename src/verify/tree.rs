@@ -2,13 +2,17 @@
 //! the files that checks look into. It is the truth about owners, and all there is for a platform that cannot run.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read};
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use crate::oci::digest::HashingWriter;
-use crate::oci::entries::EntryKind;
-use crate::oci::{Digest, Error, Image, Layout, walk};
+use crate::oci::entries::{EntryKind, LayerEntry};
+use crate::oci::walk::{Cover, walk_layer};
+use crate::oci::{Digest, Error, Image, Layer, Layout};
 
 /// The most bytes taken from one file, and from all together: conda's records of a thousand packages are some 100 MiB.
 const MAX_FILE: u64 = 64 << 20;
@@ -34,9 +38,9 @@ pub struct Node {
 /// What of the content of files is kept.
 pub struct Wanted<'a> {
     /// Whether a file of this path and size is kept as it is.
-    pub content: &'a dyn Fn(&str, u64) -> bool,
+    pub content: &'a (dyn Fn(&str, u64) -> bool + Sync),
     /// Whether a file of this path is hashed.
-    pub digest: &'a dyn Fn(&str) -> bool,
+    pub digest: &'a (dyn Fn(&str) -> bool + Sync),
 }
 
 /// The paths of an image, relative to its root, and the content of some files.
@@ -49,37 +53,25 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Reads all layers of `image` once, and keeps what is `wanted` of files.
+    /// Reads all layers of `image` once, side by side, and keeps what is `wanted` of files.
     ///
     /// # Errors
     /// When a layer is missing or damaged, or a wanted file is enormous.
     pub fn read(image: &Image, layout: &Layout, wanted: &Wanted<'_>) -> Result<Self, Error> {
+        let total = AtomicU64::new(0);
+        let parts = image.layers.par_iter().map(|layer| Part::read(layer, layout, wanted, &total));
+        let parts: Vec<_> = parts.collect::<Result<_, _>>()?;
         let mut tree = Self::default();
-        let mut total = 0;
-        walk(image, layout, |entry, content| {
-            let path = entry.path.to_string_lossy().into_owned();
-            let mut digest = None;
-            if entry.kind == EntryKind::File {
-                let unreadable = Error::read(&entry.path);
-                if (wanted.content)(&path, entry.size) {
-                    total += entry.size;
-                    if entry.size > MAX_FILE || total > MAX_TOTAL {
-                        return Err(Error::TooLarge { what: path, size: entry.size, limit: MAX_FILE });
-                    }
-                    let mut bytes = Vec::new();
-                    content.read_to_end(&mut bytes).map_err(unreadable)?;
-                    digest = (wanted.digest)(&path).then(|| Digest::of(&bytes));
-                    tree.contents.insert(path.clone(), bytes);
-                } else if (wanted.digest)(&path) {
-                    let mut hash = HashingWriter::new(io::sink());
-                    io::copy(content, &mut hash).map_err(unreadable)?;
-                    digest = Some(hash.finish().1);
-                }
+        let mut above = Cover::default();
+        for mut part in parts.into_iter().rev() {
+            part.nodes.retain(|path, _| !above.hides(path));
+            for (path, (node, content)) in part.nodes {
+                let path = path.to_string_lossy().into_owned();
+                tree.contents.extend(content.map(|content| (path.clone(), content)));
+                tree.nodes.insert(path, node);
             }
-            let node = Node { kind: entry.kind.clone(), mode: entry.mode, uid: entry.uid, gid: entry.gid, digest };
-            tree.nodes.insert(path, node);
-            Ok(ControlFlow::Continue(()))
-        })?;
+            above.extend(part.cover);
+        }
         Ok(tree)
     }
 
@@ -118,6 +110,59 @@ impl Tree {
         }
         None
     }
+}
+
+/// What one layer has, whatever those above it make of that.
+#[derive(Default)]
+struct Part {
+    nodes: BTreeMap<PathBuf, (Node, Option<Vec<u8>>)>,
+    cover: Cover,
+}
+
+impl Part {
+    /// Reads a layer. What is kept of all layers is counted in `total`.
+    fn read(layer: &Layer, layout: &Layout, wanted: &Wanted<'_>, total: &AtomicU64) -> Result<Self, Error> {
+        let (mut nodes, mut cover) = (BTreeMap::new(), Cover::default());
+        let _whole = layer.read(layout, &|_| {}, |content| {
+            walk_layer(layer, content, &Cover::default(), &mut cover, &mut |entry, content| {
+                let (content, digest) = match entry.kind {
+                    EntryKind::File => keep(entry, content, wanted, total)?,
+                    _ => (None, None),
+                };
+                let node = Node { kind: entry.kind.clone(), mode: entry.mode, uid: entry.uid, gid: entry.gid, digest };
+                nodes.insert(entry.path.clone(), (node, content));
+                Ok(ControlFlow::Continue(()))
+            })
+        })?;
+        Ok(Self { nodes, cover })
+    }
+}
+
+/// What is wanted of a file: its content, its digest, both or neither.
+fn keep(
+    entry: &LayerEntry,
+    content: &mut dyn Read,
+    wanted: &Wanted<'_>,
+    total: &AtomicU64,
+) -> Result<(Option<Vec<u8>>, Option<Digest>), Error> {
+    let (path, unreadable) = (entry.path.to_string_lossy(), Error::read(&entry.path));
+    let hashes = (wanted.digest)(&path);
+    if (wanted.content)(&path, entry.size) {
+        let before = total.fetch_add(entry.size, Ordering::Relaxed);
+        if entry.size > MAX_FILE || before.saturating_add(entry.size) > MAX_TOTAL {
+            return Err(Error::TooLarge { what: path.into_owned(), size: entry.size, limit: MAX_FILE });
+        }
+        let mut bytes = Vec::new();
+        content.read_to_end(&mut bytes).map_err(unreadable)?;
+        let digest = hashes.then(|| Digest::of(&bytes));
+        return Ok((Some(bytes), digest));
+    }
+    if !hashes {
+        return Ok((None, None));
+    }
+    let mut hash = HashingWriter::new(io::sink());
+    io::copy(content, &mut hash).map_err(unreadable)?;
+    Ok((None, Some(hash.finish().1)))
 }
 
 /// Where a link at `path` leads, relative to the root.

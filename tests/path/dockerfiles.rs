@@ -8,6 +8,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::common::pypi::{Index, Wheel};
 use crate::common::{Ran, Server, skipped};
 use crate::real::{Project, host, json, run, text, usable};
 use esker::oci::{Digest, Platform};
@@ -61,6 +62,37 @@ fn both_engines_give_what_is_locked() {
         assert_eq!(names(&docker, status), names(&native, status), "{docker:#}");
     }
     assert!(names(&docker, "failed").is_empty() && names(&docker, "passed").contains("hub.singleuser"), "{docker:#}");
+}
+
+#[test]
+fn both_engines_install_wheels_by_their_hashes() {
+    let Some(project) = project() else { return };
+    let greetings = Wheel::new("greetings", "1.0").file("greetings.py", "HELLO = 'hello'\n");
+    let index = Index::new(std::slice::from_ref(&greetings));
+    let (url, hash) = index.wheel(&greetings);
+    let environment = project.path("project/base-notebook/environment.yml");
+    let channel = "channels: [https://channel.example.org/real, nodefaults]\n";
+    let pip = format!("  - pip:\n    - greetings @ {url}#sha256={hash}\n");
+    fs_err::write(&environment, format!("{channel}dependencies:\n  - python=3.11\n  - pip\n{pip}")).unwrap();
+    project.ok(&["lock"]);
+    let of = |engine: &str| {
+        let (report, _) = proven(&project, "base-notebook", engine, &host(), &["identity", "python"]);
+        let passed = names(&report, "passed");
+        assert!(passed.is_superset(&BTreeSet::from(["identity.pip", "python.imports"])), "{engine}: {report:#}");
+        listed(&project, "base-notebook")
+    };
+    let (docker, native) = (of("docker"), of("native"));
+    assert_eq!(docker, native);
+    let wheel = docker.iter().find(|package| package["name"] == "greetings").unwrap();
+    assert_eq!(wheel["downloadLocation"], url);
+    assert!(wheel.to_string().contains(&hash), "{wheel:#}");
+
+    // A wheel that is not the locked one is not installed.
+    let other = greetings.file("greetings.py", "HELLO = 'good bye'\n");
+    index.publish(&[other]);
+    let build = ["build", "base-notebook", "--engine", "docker", "--platform", &host(), "--no-cache"];
+    let ran = Ran::new(project.command(&build).output().unwrap());
+    assert!(ran.code == Some(1) && ran.stderr.contains("HASHES"), "{}", ran.stderr);
 }
 
 #[test]

@@ -16,3 +16,4 @@ mod running;
 #[path = "../common/skip.rs"]
 mod skip;
 mod tiny;
+mod warm;

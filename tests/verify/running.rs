@@ -17,16 +17,16 @@ type Break = fn(&mut Model);
 /// Answers what the real interpreter would.
 const PYTHON: &str = r#"
 case "$*" in
+    *importlib.machinery*) echo '@esker {"begin": "json"}'; echo '@esker {"compiled": []}' ;;
     *python_version*) echo 3.13.5 ;;
     *jupyterlab*) echo /srv/conda/envs/notebook/bin/jupyter-lab ;;
     *"pip check"*) echo "No broken requirements found." ;;
     *nbclient*) echo '@esker {"end": true, "plots": 1}' ;;
     *pytest*) echo "2 passed in 0.01s" ;;
     *jupyter_client*) echo '@esker {"kernel": "python3", "answer": "2"}'; echo '@esker {"end": true}' ;;
-    *dask-scheduler*) dask-scheduler --version && dask-worker --version && printf 42 ;;
-    *importlib*) echo '@esker {"begin": "json"}'; echo '@esker {"compiled": []}' ;;
+    *" scheduler-worker local") dask-scheduler --version && dask-worker --version && echo scheduler-worker 42 ;;
     *scheduler_preload*) ;;
-    *LocalCluster*) echo 42 ;;
+    *" local") echo local 42 ;;
     *) echo "unexpected: $*"; exit 9 ;;
 esac"#;
 
@@ -77,8 +77,8 @@ const MUTATIONS: &[(&[&str], Break)] = &[
     (&["hub.binder"], |m| m.program("python3", "echo None")),
     (&["dask.commands", "dask.scheduler-worker"], |m| m.program("dask-worker", "exit 1")),
     (&["dask.gateway-preload"], |m| m.edit_python("*scheduler_preload*) ;;", "*scheduler_preload*) exit 1 ;;")),
-    (&["dask.local-cluster"], |m| m.edit_python("echo 42", "echo 41")),
-    (&["dask.scheduler-worker"], |m| m.edit_python("printf 42", "printf 41")),
+    (&["dask.local-cluster"], |m| m.edit_python("local 42", "local 41")),
+    (&["dask.scheduler-worker"], |m| m.edit_python("worker 42", "worker 41")),
     (&["tests.notebooks"], |m| {
         m.edit_python("\"end\": true, \"plots\"", "\"cell\": 2, \"fault\": \"NameError: x\", \"plots\"");
     }),
@@ -232,6 +232,65 @@ async fn each_fault_of_a_server_is_told() {
     }
 }
 
+/// Checks whose programs run where everything has been imported, and the programs' names there.
+const WARM: [(&str, &str, &str); 4] = [
+    ("hub.binder", "binder", "/srv/conda/envs/notebook/bin/jupyter-lab"),
+    ("jupyter.labextensions", "labextensions", "JupyterLab v4"),
+    ("dask.gateway-preload", "preload", ""),
+    ("python.pip-check", "pip-check", ""),
+];
+
+/// A model whose programs say, where everything has been imported, what `said` makes of what would be right, and whose
+/// interpreter does nothing else.
+fn warm_model(said: impl Fn(&str) -> (i32, String)) -> Model {
+    let mut model = running_model();
+    model.selection.only = WARM.map(|(check, ..)| check.to_owned()).into();
+    model.selection.only.push("python.imports".into());
+    let lines = WARM.map(|(_, name, right)| {
+        let (code, stdout) = said(right);
+        let line = json!({"ran": name, "code": code, "stdout": stdout, "stderr": ""});
+        format!("echo '@esker {line}'")
+    });
+    let python = format!("[[ $* == *importlib.machinery* ]] || exit 5\necho '@esker {{\"compiled\": []}}'\n{}", lines.join("\n"));
+    for name in ["python", "python3"] {
+        model.program(name, &python);
+    }
+    model.program("jupyter", "exit 5");
+    model
+}
+
+#[tokio::test]
+async fn what_passes_where_everything_is_imported_is_not_run_again() {
+    assert_eq!(warm_model(|right| (0, right.to_owned())).failures().await, [""; 0]);
+    // Not without the check that imports everything: that would cost more.
+    let mut model = warm_model(|right| (0, right.to_owned()));
+    model.selection.only.pop();
+    let mut failures = model.failures().await;
+    let mut all = WARM.map(|(check, ..)| check);
+    failures.sort_unstable();
+    all.sort_unstable();
+    assert_eq!(failures, all);
+}
+
+#[tokio::test]
+async fn what_fails_where_everything_is_imported_counts_as_it_is_by_itself() {
+    // One of them cannot be broken by what it prints.
+    for (said, count) in [((1, "right"), 4), ((0, "wrong"), 2)] {
+        let (code, text) = said;
+        let model = warm_model(|right| (code, if text == "right" { right.to_owned() } else { text.to_owned() }));
+        assert_eq!(model.failures().await.len(), count, "{said:?}");
+        // By themselves they pass.
+        let mut model = running_model();
+        model.selection.only = WARM.map(|(check, ..)| check.to_owned()).into();
+        model.selection.only.push("python.imports".into());
+        let line =
+            WARM.map(|(_, name, _)| json!({"ran": name, "code": code, "stdout": text, "stderr": ""}).to_string());
+        let lines = line.map(|line| format!("echo '@esker {line}'")).join("; ");
+        model.edit_python("[]}' ;;", &format!("[]}}'; {lines} ;;"));
+        assert_eq!(model.failures().await, [""; 0], "{said:?}");
+    }
+}
+
 #[tokio::test]
 async fn modules_that_fail_or_crash_are_named() {
     let mut model = running_model();
@@ -242,7 +301,7 @@ async fn modules_that_fail_or_crash_are_named() {
     fs_err::write(model.folder.path().join("environment.yml"), "dependencies: [pip]\n").unwrap();
     model.spec.environments = vec![crate::model::environment(model.folder.path(), &["pip >=1", "absent"])];
     let import = r#"
-        shift 2
+        shift 3
         for m; do
             echo "@esker {\"begin\": \"$m\"}"
             [[ $m == bad ]] && echo '@esker {"failed": "bad", "reason": "ImportError: no"}'

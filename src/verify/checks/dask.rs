@@ -1,12 +1,18 @@
 //! What dask-gateway and notebooks with a cluster of their own do with an image.
 
-use super::scene::{Scene, prints, succeeds};
+use super::scene::{Scene, succeeds};
+use super::warm::PRELOAD;
 use super::{Finding, Outcome};
-use crate::verify::runtime::{Command, Error};
+use crate::verify::runtime::{Command, Error, Output};
+
+const CLUSTERS: &str = include_str!("clusters.py");
+/// Clusters as the program knows them.
+const SCHEDULER_WORKER: &str = "scheduler-worker";
+const LOCAL: &str = "local";
 
 pub async fn commands(scene: &Scene<'_>) -> Result<Finding, Error> {
     // A cluster of the two that works says as much, and more.
-    if scene.cluster().await?.exit.success() {
+    if adds(scene.clusters().await?, SCHEDULER_WORKER) == Outcome::Passed {
         return Ok(Outcome::Passed.into());
     }
     let script = "dask-scheduler --version && dask-worker --version";
@@ -14,37 +20,39 @@ pub async fn commands(scene: &Scene<'_>) -> Result<Finding, Error> {
 }
 
 pub async fn gateway_preload(scene: &Scene<'_>) -> Result<Finding, Error> {
-    Ok(succeeds(&scene.python("import dask_gateway.scheduler_preload").await?))
+    scene.warm_or_alone(PRELOAD, PRELOAD.command(), succeeds).await
 }
 
-/// Two processes beside the scheduler's: one worker, and the nanny that looks after it.
-const LOCAL_CLUSTER: &str = "\
-from distributed import Client, LocalCluster
-with LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
-    with Client(cluster) as client:
-        print(client.submit(sum, [40, 2]).result())";
-
-/// What dask-gateway starts in containers of their own, here in one: the programs by their names.
-pub const SCHEDULER_AND_WORKER: &str = "\
-import subprocess
-from distributed import Client
-file = '/tmp/scheduler.json'
-scheduler = ['dask-scheduler', '--host', '127.0.0.1', '--port', '0', '--no-dashboard', '--scheduler-file', file]
-worker = ['dask-worker', '--host', '127.0.0.1', '--nthreads', '1', '--no-dashboard', '--scheduler-file', file]
-started = [subprocess.Popen(program) for program in (scheduler, worker)]
-try:
-    with Client(scheduler_file=file, timeout='120s') as client:
-        client.wait_for_workers(1)
-        print(client.submit(sum, [40, 2]).result())
-finally:
-    for program in reversed(started):
-        program.terminate()
-        program.wait()";
-
 pub async fn scheduler_and_worker(scene: &Scene<'_>) -> Result<Finding, Error> {
-    Ok(prints(scene.cluster().await?, "42").into())
+    Ok(adds(scene.clusters().await?, SCHEDULER_WORKER).into())
 }
 
 pub async fn local_cluster(scene: &Scene<'_>) -> Result<Finding, Error> {
-    Ok(prints(&scene.python(LOCAL_CLUSTER).await?, "42").into())
+    if scene.runs("dask.scheduler-worker") && adds(scene.clusters().await?, LOCAL) == Outcome::Passed {
+        return Ok(Outcome::Passed.into());
+    }
+    Ok(adds(&try_clusters(scene, &[LOCAL]).await?, LOCAL).into())
+}
+
+/// What becomes of a cluster of dask-gateway's programs and, if that is asked for too, of one in a process of its own: one
+/// after the other, so that their libraries are imported once.
+///
+/// # Errors
+/// When no program can be run on this machine.
+pub async fn try_all(scene: &Scene<'_>) -> Result<Output, Error> {
+    let local = scene.runs("dask.local-cluster").then_some(LOCAL);
+    try_clusters(scene, &[Some(SCHEDULER_WORKER), local].into_iter().flatten().collect::<Vec<_>>()).await
+}
+
+async fn try_clusters(scene: &Scene<'_>, names: &[&str]) -> Result<Output, Error> {
+    scene.run(&Command::arguments(["python", "-c", CLUSTERS].iter().chain(names).copied())).await
+}
+
+/// Passes if the cluster's sum is right.
+fn adds(output: &Output, cluster: &str) -> Outcome {
+    match output.stdout.lines().find_map(|line| line.strip_prefix(cluster)?.strip_prefix(' ')) {
+        Some("42") => Outcome::Passed,
+        Some(sum) => Outcome::failed(format!("40 and 2 are `{sum}`")).with_output(&output.text()),
+        None => Outcome::failed(format!("there is no sum: {}", output.exit)).with_output(&output.text()),
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::jupyter::{ARBITRARY, SPELLING, try_one};
 use super::scene::{Scene, prints, succeeds};
+use super::warm::BINDER;
 use super::{Finding, Outcome};
 use crate::verify::runtime::{Command, Error, Output};
 
@@ -84,7 +85,6 @@ pub async fn command(scene: &Scene<'_>) -> Result<Finding, Error> {
 }
 
 pub async fn binder(scene: &Scene<'_>) -> Result<Finding, Error> {
-    let script = "import jupyterlab, shutil; print(shutil.which('jupyter-lab'))";
-    let output = scene.run(&Command::arguments(["python3", "-c", script])).await?;
-    Ok(prints(&output, "/srv/conda/envs/notebook/bin/jupyter-lab").into())
+    let judge = |output: &Output| prints(output, "/srv/conda/envs/notebook/bin/jupyter-lab").into();
+    scene.warm_or_alone(BINDER, BINDER.command(), judge).await
 }

@@ -1,17 +1,18 @@
 //! Imports the modules of the packages that were asked for.
 //!
 //! All in one process, as a process for each would import the same libraries again and again; a module that takes the
-//! process with it costs one process more.
+//! process with it costs one process more. Other checks have their programs run there as well, see [`warm`](super::warm).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rattler_conda_types::{MatchSpec, PackageNameMatcher, ParseMatchSpecOptions};
 use serde::Deserialize;
 
 use super::scene::Scene;
+use super::warm::PROGRAMS;
 use crate::project::{Dependency, requirement};
 use crate::verify::installed::plain;
-use crate::verify::runtime::{Command, Error, Output};
+use crate::verify::runtime::{Command, Error, Exit, Output};
 use crate::verify::subject::Subject;
 
 const PROGRAM: &str = include_str!("imports.py");
@@ -28,6 +29,8 @@ pub struct Imported {
     pub faults: Vec<String>,
     /// Files that were compiled for want of byte code; `None` if no process came to its end.
     pub compiled: Option<Vec<String>>,
+    /// What came of the programs that ran there, by their names.
+    pub ran: BTreeMap<String, Output>,
 }
 
 impl Imported {
@@ -37,13 +40,15 @@ impl Imported {
     /// When no program can be run on this machine.
     pub async fn find(scene: &Scene<'_>) -> Result<Self, Error> {
         let requested = requested_modules(scene.subject);
-        let mut imported = Self { requested: requested.len(), faults: Vec::new(), compiled: None };
+        let mut imported =
+            Self { requested: requested.len(), faults: Vec::new(), compiled: None, ran: BTreeMap::new() };
         let mut modules: Vec<_> = STANDARD.iter().map(|name| (*name).to_owned()).chain(requested).collect();
         // Each turn that does not come to its end loses at least one module.
         while !modules.is_empty() {
             let output = import(scene, &modules).await?;
             let told = Told::read(&output);
             imported.faults.extend(told.failed);
+            imported.ran.extend(told.ran);
             if let Some(compiled) = told.compiled {
                 imported.compiled.get_or_insert_default().extend(compiled);
                 break;
@@ -61,9 +66,11 @@ impl Imported {
 }
 
 async fn import(scene: &Scene<'_>, modules: &[String]) -> Result<Output, Error> {
-    let program = ["python", "-c", PROGRAM].map(str::to_owned).into_iter();
+    let programs: BTreeMap<_, _> = PROGRAMS.iter().map(|program| (program.name, program.words())).collect();
+    let programs = serde_json::json!(programs).to_string();
+    let words = ["python", "-c", PROGRAM, &programs].into_iter().chain(modules.iter().map(String::as_str));
     // HOME may be written: some modules make their settings when first imported.
-    scene.run(&Command::arguments(program.chain(modules.iter().cloned())).over_empty_home()).await
+    scene.run(&Command::arguments(words).over_empty_home()).await
 }
 
 /// One line of `imports.py`.
@@ -73,6 +80,7 @@ enum Line {
     Begin { begin: String },
     Failed { failed: String, reason: String },
     Compiled { compiled: Vec<String> },
+    Ran { ran: String, code: i32, stdout: String, stderr: String },
 }
 
 /// What `imports.py` told.
@@ -82,6 +90,7 @@ struct Told {
     failed: Vec<String>,
     /// What was compiled; `None` if it did not come to its end.
     compiled: Option<Vec<String>>,
+    ran: BTreeMap<String, Output>,
 }
 
 impl Told {
@@ -93,6 +102,10 @@ impl Told {
                 Line::Begin { begin } => told.begun.push(begin),
                 Line::Failed { failed, reason } => told.failed.push(format!("{failed}: {reason}")),
                 Line::Compiled { compiled } => told.compiled = Some(compiled),
+                Line::Ran { ran, code, stdout, stderr } => {
+                    let exit = if code < 0 { Exit::Signal(-code) } else { Exit::Code(code) };
+                    told.ran.insert(ran, Output { exit, stdout, stderr });
+                }
             }
         }
         told
@@ -138,8 +151,20 @@ mod tests {
         let stdout = "hello\n@esker {\"begin\": \"a\"}\nnoise\n@esker {\"failed\": \"a\", \"reason\": \"E: x\"}\n\
                       @esker {\"begin\": \"b\"}\n@esker nonsense\n";
         let output = Output { exit: Exit::Signal(11), stdout: stdout.to_owned(), stderr: String::new() };
-        let expected = Told { begun: vec!["a".into(), "b".into()], failed: vec!["a: E: x".into()], compiled: None };
+        let expected = Told { begun: vec!["a".into(), "b".into()], failed: vec!["a: E: x".into()], ..Told::default() };
         assert_eq!(Told::read(&output), expected);
+    }
+
+    #[test]
+    fn programs_end_by_themselves_or_by_signals() {
+        let line = |code: i32| {
+            format!("@esker {{\"ran\": \"{code}\", \"code\": {code}, \"stdout\": \"a\", \"stderr\": \"b\"}}\n")
+        };
+        let stdout = format!("@esker {{\"compiled\": []}}\n{}{}", line(3), line(-9));
+        let told = Told::read(&Output { exit: Exit::Code(0), stdout, stderr: String::new() });
+        let output = |exit| Output { exit, stdout: "a".to_owned(), stderr: "b".to_owned() };
+        let ran = [("-9".to_owned(), output(Exit::Signal(9))), ("3".to_owned(), output(Exit::Code(3)))];
+        assert_eq!((told.compiled, told.ran), (Some(vec![]), ran.into()));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::scene::Scene;
+use super::warm::LABEXTENSIONS;
 use super::{Finding, Outcome};
 use crate::verify::runtime::{Command, Error, Output};
 
@@ -53,15 +54,17 @@ fn is_two(answer: &str) -> bool {
 
 /// JupyterLab marks what it can use `OK`, what it cannot `X`.
 pub async fn labextensions(scene: &Scene<'_>) -> Result<Finding, Error> {
-    let output = scene.run(&Command::arguments(["jupyter", "labextension", "list"]).over_empty_home()).await?;
+    let alone = Command::arguments(["jupyter", "labextension", "list"]).over_empty_home();
+    scene.warm_or_alone(LABEXTENSIONS, alone, judge_labextensions).await
+}
+
+fn judge_labextensions(output: &Output) -> Finding {
     let text = output.text();
     if !output.exit.success() {
-        return Ok(Outcome::failed(output.exit.to_string()).with_output(&text).into());
+        return Outcome::failed(output.exit.to_string()).with_output(&text).into();
     }
     if !text.contains("JupyterLab v") {
-        return Ok(Outcome::failed("`jupyter labextension list` does not say whose they are")
-            .with_output(&text)
-            .into());
+        return Outcome::failed("`jupyter labextension list` does not say whose they are").with_output(&text).into();
     }
     let mut faults = Vec::new();
     let mut good = 0;
@@ -75,7 +78,7 @@ pub async fn labextensions(scene: &Scene<'_>) -> Result<Finding, Error> {
     }
     let mut finding = Finding::from(Outcome::of_faults("JupyterLab cannot use some of its extensions", faults));
     finding.facts.insert("labextensions".to_owned(), good.to_string());
-    Ok(finding)
+    finding
 }
 
 /// `line` without the codes that colour it on terminals.

@@ -22,6 +22,7 @@ mod scene;
 mod secrets;
 mod suites;
 mod system;
+mod warm;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

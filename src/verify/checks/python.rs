@@ -2,8 +2,9 @@
 
 use super::files::some;
 use super::scene::{Scene, prints, succeeds};
+use super::warm::PIP_CHECK;
 use super::{Finding, Outcome};
-use crate::verify::runtime::{Command, Error};
+use crate::verify::runtime::Error;
 
 pub async fn version(scene: &Scene<'_>) -> Result<Finding, Error> {
     let locked = scene.subject.locked("python").map_or("", |package| &package.version);
@@ -12,7 +13,7 @@ pub async fn version(scene: &Scene<'_>) -> Result<Finding, Error> {
 }
 
 pub async fn pip_check(scene: &Scene<'_>) -> Result<Finding, Error> {
-    Ok(succeeds(&scene.run(&Command::arguments(["python", "-m", "pip", "check"])).await?))
+    scene.warm_or_alone(PIP_CHECK, PIP_CHECK.command(), succeeds).await
 }
 
 pub async fn imports(scene: &Scene<'_>) -> Result<Finding, Error> {

@@ -1,10 +1,11 @@
 //! What a running check has at hand.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
-use super::dask::SCHEDULER_AND_WORKER;
+use super::dask;
 use super::hub::command_in_hub;
 use super::imports::Imported;
 use super::jupyter::try_strictest;
@@ -29,10 +30,18 @@ pub struct Scene<'a> {
 /// What checks of one image learn for each other.
 #[derive(Default)]
 pub struct Shared {
+    runs: BTreeSet<&'static str>,
     imported: OnceCell<Imported>,
     strictest: OnceCell<Outcome>,
-    cluster: OnceCell<Output>,
+    clusters: OnceCell<Output>,
     in_hub: OnceCell<Option<Output>>,
+}
+
+impl Shared {
+    /// For checks of which these run.
+    pub fn of(runs: BTreeSet<&'static str>) -> Self {
+        Self { runs, ..Self::default() }
+    }
 }
 
 impl<'a> Scene<'a> {
@@ -45,6 +54,11 @@ impl<'a> Scene<'a> {
         equipment: &'a Equipment,
     ) -> Self {
         Self { subject, runtime, timeout, equipment, shared }
+    }
+
+    /// Whether the check of this name runs, too, so that what it learns costs nothing more.
+    pub fn runs(&self, check: &str) -> bool {
+        self.shared.runs.contains(check)
     }
 
     /// What importing the requested modules came to. They are imported once for all checks that ask.
@@ -64,12 +78,12 @@ impl<'a> Scene<'a> {
         self.shared.strictest.get_or_try_init(|| try_strictest(self)).await
     }
 
-    /// What a sum comes to that a dask scheduler has a worker do, both started once for all checks that ask.
+    /// What becomes of clusters, as [`dask::try_all`] has it. They are started once for all checks that ask.
     ///
     /// # Errors
     /// Those of [`run`](Self::run).
-    pub async fn cluster(&self) -> Result<&Output, Error> {
-        self.shared.cluster.get_or_try_init(|| self.python(SCHEDULER_AND_WORKER)).await
+    pub async fn clusters(&self) -> Result<&Output, Error> {
+        self.shared.clusters.get_or_try_init(|| dask::try_all(self)).await
     }
 
     /// What the image's command comes to in a hub, as [`command_in_hub`] has it. It is run once for all checks that ask.
