@@ -13,8 +13,15 @@ pub const SCRIPT: &str = r#"
 [[ $* == "labextension list" ]] && echo "JupyterLab v4.9.9" && exit
 export FAKE_ARGUMENTS="$*"
 [[ $FAKE == stubborn ]] || trap 'exit 0' TERM
+[[ $FAKE == late ]] && trap ': > /tmp/asked-to-stop' TERM
 /opt/tests fake_jupyter::serve --exact --nocapture &
-wait $!"#;
+wait $!
+status=$?
+while [[ $FAKE == late ]] && kill -0 $! 2> /dev/null; do
+    wait $!
+    status=$?
+done
+exit $status"#;
 
 /// Every way to misbehave (`FAKE` in the image's environment), and what the report says then.
 pub const FAULTS: [(&str, &str); 8] = [
@@ -40,6 +47,9 @@ fn serve() {
     let server = Server::http((value("--ip="), value("--port=").parse::<u16>().unwrap())).unwrap();
     println!("listening: {arguments}");
     for request in server.incoming_requests() {
+        if fault == "late" && std::path::Path::new("/tmp/asked-to-stop").exists() {
+            std::process::exit(0);
+        }
         if fault == "deaf" {
             std::thread::sleep(Duration::from_secs(100));
         }

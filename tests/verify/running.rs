@@ -251,7 +251,10 @@ fn warm_model(said: impl Fn(&str) -> (i32, String)) -> Model {
         let line = json!({"ran": name, "code": code, "stdout": stdout, "stderr": ""});
         format!("echo '@esker {line}'")
     });
-    let python = format!("[[ $* == *importlib.machinery* ]] || exit 5\necho '@esker {{\"compiled\": []}}'\n{}", lines.join("\n"));
+    let python = format!(
+        "[[ $* == *importlib.machinery* ]] || exit 5\necho '@esker {{\"compiled\": []}}'\n{}",
+        lines.join("\n")
+    );
     for name in ["python", "python3"] {
         model.program(name, &python);
     }
@@ -289,6 +292,14 @@ async fn what_fails_where_everything_is_imported_counts_as_it_is_by_itself() {
         model.edit_python("[]}' ;;", &format!("[]}}'; {lines} ;;"));
         assert_eq!(model.failures().await, [""; 0], "{said:?}");
     }
+}
+
+#[tokio::test]
+async fn a_server_may_hear_of_a_signal_with_the_next_request() {
+    let mut model = serving_model();
+    model.selection.only = vec!["jupyter.server".into()];
+    model.variable("FAKE", "late");
+    assert_eq!(model.failures().await, [""; 0]);
 }
 
 #[tokio::test]
