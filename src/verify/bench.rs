@@ -39,6 +39,10 @@ const LAST: [&str; 10] = [
     "hub.binder",
 ];
 
+/// The check that starts a server as that of [`SERVER`] does, which has its answer from it then.
+const PAGE: &str = "page.notebook";
+const SERVER: &str = "jupyter.server";
+
 /// One platform, ready to be checked.
 struct Bench<'a> {
     request: &'a Request<'a>,
@@ -63,7 +67,8 @@ pub async fn run(
         platforms.iter().map(|examined| Bench::new(request, examined, progress)).collect::<Result<_, _>>()?;
     let mut order: Vec<_> = (0..benches.len()).collect();
     order.sort_by_key(|&bench| Platform::host() == Some(benches[bench].examined.subject.platform()));
-    let checks = by_slowness();
+    let has_page = ALL.iter().any(|check| check.is(PAGE) && request.selection.excludes(check).is_none());
+    let checks = by_slowness(has_page);
     let pairs = order.iter().flat_map(|&bench| checks.iter().map(move |&check| (bench, check)));
     let benches = &benches;
     let checks = pairs.map(|(bench, check)| async move {
@@ -79,11 +84,12 @@ pub async fn run(
     Ok(reports)
 }
 
-/// Places in the table of the checks that run programs, the slowest first.
-fn by_slowness() -> Vec<usize> {
+/// Places in the table of the checks that run programs, the slowest first. `has_page` is whether [`PAGE`] is among them.
+fn by_slowness(has_page: bool) -> Vec<usize> {
     let rank = |check: &Check| {
         let rank = SLOW.iter().position(|slow| check.is(slow)).unwrap_or(SLOW.len());
-        if LAST.contains(&check.name) { SLOW.len() + 1 } else { rank }
+        let waits = LAST.contains(&check.name) || has_page && check.name == SERVER;
+        if waits { SLOW.len() + 1 } else { rank }
     };
     let mut checks: Vec<_> = (0..ALL.len()).filter(|&index| matches!(ALL[index].how, How::Running(_))).collect();
     checks.sort_by_key(|&index| rank(&ALL[index]));
@@ -143,7 +149,8 @@ mod tests {
 
     #[test]
     fn every_check_that_runs_programs_is_there_once_and_the_slow_ones_first() {
-        let names: Vec<_> = by_slowness().into_iter().map(|index| ALL[index].name).collect();
+        let named = |has_page| by_slowness(has_page).into_iter().map(|index| ALL[index].name).collect::<Vec<_>>();
+        let names = named(false);
         let mut sorted = names.clone();
         sorted.sort_unstable();
         sorted.dedup();
@@ -152,5 +159,7 @@ mod tests {
         let place = |name: &str| names.iter().position(|known| *known == name).unwrap();
         assert!(place("jupyter.server") < place("entrypoint.exec"));
         assert!(LAST.iter().all(|last| place(last) >= names.len() - LAST.len()));
+        let with_page = named(true);
+        assert!(with_page[0] == PAGE && with_page[names.len() - LAST.len() - 1..].contains(&SERVER));
     }
 }

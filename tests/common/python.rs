@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::skipped;
+use super::skip::skipped;
 
 /// Its `major.minor`, and its program.
 pub type Python = (String, String);

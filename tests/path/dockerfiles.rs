@@ -134,7 +134,9 @@ fn repository(project: &Project, name: &str, server: &Server) -> PathBuf {
 /// Builds `folder` on the image `base` as `docker build` does.
 fn built_on(base: &str, folder: &Path, tag: &str) -> Ran {
     let mut docker = Command::new("docker");
-    docker.args(["build", "--network", "host", "--tag", tag, "--build-arg"]).arg(format!("BASE_IMAGE={base}"));
+    docker
+        .args(["build", "--force-rm", "--network", "host", "--tag", tag, "--build-arg"])
+        .arg(format!("BASE_IMAGE={base}"));
     let dockerfiles = ["binder/Dockerfile", "Dockerfile"].map(|name| folder.join(name));
     let dockerfile = dockerfiles.iter().find(|file| file.is_file()).unwrap();
     Ran::new(docker.arg("--file").arg(dockerfile).arg(folder).output().unwrap())

@@ -11,6 +11,8 @@ mod judges;
 mod layers;
 mod model;
 mod podman;
+#[path = "../common/python.rs"]
+mod python;
 mod reports;
 mod running;
 #[path = "../common/skip.rs"]

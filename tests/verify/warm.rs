@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::skip::skipped;
+use crate::python::python;
 
 const PROGRAM: &str = include_str!("../../src/verify/checks/imports.py");
 
@@ -29,11 +29,7 @@ fn told(python: &str, folder: &Path, programs: &Value, modules: &[&str]) -> Vec<
 
 #[test]
 fn programs_run_with_what_was_imported_and_leave_nothing_behind() {
-    let found = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
-    let Some(found) = found.ok().filter(|output| output.status.success()) else {
-        return skipped("there is no python3 on PATH");
-    };
-    let python = String::from_utf8(found.stdout).unwrap().trim().to_owned();
+    let Some((_, python)) = python() else { return };
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     fs_err::write(folder.join("heavy.py"), "import os\nprint('noise')\nowner = os.getpid()\n").unwrap();

@@ -33,16 +33,31 @@ pub async fn notebook(scene: &Scene<'_>) -> Result<Finding, Error> {
         Ok(driver) => driver,
         Err(reason) => return Ok(Outcome::not_run(reason).into()),
     };
+    let began = Instant::now();
     let server = Server::start(scene, SPELLING, |command| command).await?;
-    let judged = match server.until_ready(scene.timeout).await {
-        Ok(_) => visit(scene, &server, &driver).await,
-        Err(reason) => Err(reason),
+    let seen = look(scene, &server, &driver, began).await;
+    let (judged, picture) = match seen {
+        Ok((facts, picture)) => (Ok(facts), Some(picture)),
+        Err(reason) => (Err(reason), None),
     };
-    let (facts, judged) = match judged {
-        Ok(picture) => (vec![(PICTURE, picture.display().to_string())], Ok(())),
-        Err(reason) => (Vec::new(), Err(reason)),
-    };
-    server.stop(judged.map(|()| facts), GRACE.min(scene.timeout)).await
+    let mut finding = server.stop(judged, GRACE.min(scene.timeout)).await?;
+    if finding.outcome == Outcome::Passed {
+        scene.tell_of_server(std::mem::take(&mut finding.facts));
+    }
+    finding.facts.extend(picture.map(|picture| (PICTURE.to_owned(), picture.display().to_string())));
+    Ok(finding)
+}
+
+/// What there is to learn from the server itself, and where the picture is; or what is wrong.
+async fn look(
+    scene: &Scene<'_>,
+    server: &Server,
+    driver: &Driver,
+    began: Instant,
+) -> Result<(Vec<(&'static str, String)>, PathBuf), String> {
+    let status = server.until_ready(scene.timeout).await?;
+    let facts = server.judge(&status, began.elapsed()).await?;
+    Ok((facts, visit(scene, server, driver).await?))
 }
 
 /// Opens the notebook, runs it, and returns where the picture is.

@@ -1,6 +1,7 @@
 //! What a running check has at hand.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
@@ -35,6 +36,7 @@ pub struct Shared {
     strictest: OnceCell<Outcome>,
     clusters: OnceCell<Output>,
     in_hub: OnceCell<Option<Output>>,
+    server: OnceLock<BTreeMap<String, String>>,
 }
 
 impl Shared {
@@ -76,6 +78,16 @@ impl<'a> Scene<'a> {
     /// Those of [`run`](Self::run).
     pub async fn strictest_server(&self) -> Result<&Outcome, Error> {
         self.shared.strictest.get_or_try_init(|| try_strictest(self)).await
+    }
+
+    /// Remembers what there was to learn from a server that did all that one should.
+    pub fn tell_of_server(&self, facts: BTreeMap<String, String>) {
+        self.shared.server.set(facts).unwrap_or_default();
+    }
+
+    /// What there was to learn from a server that did all that one should, if there was one.
+    pub fn told_of_server(&self) -> Option<&BTreeMap<String, String>> {
+        self.shared.server.get()
     }
 
     /// What becomes of clusters, as [`dask::try_all`] has it. They are started once for all checks that ask.
