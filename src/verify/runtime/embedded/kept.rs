@@ -61,8 +61,9 @@ pub struct Kept {
     pub lock: File,
 }
 
-/// Finds the image below `work_dir`, or has it unpacked there by `unpack`, and removes others of its name and platform
-/// that nobody uses.
+/// Finds the image below `work_dir`, or has it unpacked there by `unpack`, and then removes others of its name and platform
+/// that nobody uses: afterwards, because ext4 takes several times as long to make files where many have just been removed
+/// (it looks for inodes that were not in use a moment ago), and before only if there is no room otherwise.
 pub fn find<E: From<Error>>(
     work_dir: &Path,
     key: Key<'_>,
@@ -71,18 +72,21 @@ pub fn find<E: From<Error>>(
 ) -> Result<Kept, E> {
     let directory = work_dir.join(key.directory(privilege));
     fs_err::create_dir_all(work_dir).map_err(unusable(work_dir))?;
-    remove_predecessors(work_dir, key, privilege);
     loop {
         let lock = open(&directory)?;
         lock.lock_shared().map_err(unusable(&directory))?;
         if is_at(&lock, &directory) && is_whole(&directory) {
+            remove_predecessors(work_dir, key, privilege);
             return Ok(Kept { directory, lock });
         }
         // There is no step from a shared lock to an exclusive one that nobody could come between.
         lock.unlock().map_err(unusable(&directory))?;
         lock.lock().map_err(unusable(&directory))?;
         if is_at(&lock, &directory) && !is_whole(&directory) {
-            fill(&directory, privilege, &unpack)?;
+            let filled = fill(&directory, privilege, &unpack);
+            if filled.is_err() && remove_predecessors(work_dir, key, privilege) == 0 {
+                filled?;
+            }
         }
     }
 }
@@ -152,15 +156,19 @@ fn is_at(lock: &File, directory: &Path) -> bool {
     there.is_ok_and(|there| lock.metadata().is_ok_and(|mine| same(&mine, &there)))
 }
 
-/// Removes what nobody uses. What cannot be removed (another user's) does no harm.
-fn remove_predecessors(work_dir: &Path, key: Key<'_>, privilege: Privilege) {
+/// Removes what nobody uses, and returns how many there were. What cannot be removed (another user's) does no harm.
+fn remove_predecessors(work_dir: &Path, key: Key<'_>, privilege: Privilege) -> usize {
     let entries = fs_err::read_dir(work_dir).into_iter().flatten().filter_map(Result::ok);
-    for entry in entries.filter(|entry| key.precedes(&entry.file_name().to_string_lossy(), privilege)) {
+    let others = entries.filter(|entry| key.precedes(&entry.file_name().to_string_lossy(), privilege));
+    let unused = others.filter(|entry| {
         let lock = File::open(entry.path().join(LOCK));
-        if lock.as_ref().is_ok_and(|lock| lock.try_lock().is_ok()) {
+        let is_unused = lock.as_ref().is_ok_and(|lock| lock.try_lock().is_ok());
+        if is_unused {
             remove(&entry.path(), privilege);
         }
-    }
+        is_unused && !entry.path().exists()
+    });
+    unused.count()
 }
 
 fn remove(path: &Path, privilege: Privilege) {
@@ -244,6 +252,21 @@ mod tests {
         let mut left: Vec<_> = left.map(|name| name.into_string().unwrap()).collect();
         left.sort();
         assert_eq!(left, [key("3").directory(WHO), other.directory(WHO)]);
+    }
+
+    #[test]
+    fn others_go_first_where_there_is_no_room_for_both() {
+        let work = tempfile::tempdir().unwrap();
+        drop(find_counted(work.path(), "1"));
+        let old = work.path().join(key("1").directory(WHO));
+        let (tried, old) = (Cell::new(0), &old);
+        let kept = find::<Error>(work.path(), key("2"), WHO, |rootfs| {
+            tried.set(tried.get() + 1);
+            fs_err::write(rootfs.join("file"), "2").unwrap();
+            if old.exists() { Err(Error::Lost) } else { Ok(()) }
+        });
+        assert!(kept.unwrap().directory.join("rootfs/file").is_file());
+        assert_eq!(tried.get(), 2);
     }
 
     #[test]
