@@ -277,7 +277,7 @@ async fn what_passes_where_everything_is_imported_is_not_run_again() {
 
 #[tokio::test]
 async fn what_fails_where_everything_is_imported_counts_as_it_is_by_itself() {
-    // One of them cannot be broken by what it prints.
+    // Two of them tell by their exit code alone.
     for (said, count) in [((1, "right"), 4), ((0, "wrong"), 2)] {
         let (code, text) = said;
         let model = warm_model(|right| (code, if text == "right" { right.to_owned() } else { text.to_owned() }));
