@@ -123,6 +123,14 @@ fn the_engine_gets_the_login_of_the_registry_that_is_named() {
     }
 }
 
+/// Has a BuildKit daemon build on the guarded base.
+fn build_by_daemon(project: &Project, registry: &RealRegistry, more: &[&str]) -> Ran {
+    let (base, platform) = (format!("{}/team/tools:1", registry.address), host().to_string());
+    let builder = "docker-container://buildkitd";
+    let build = ["build", "tiny", "--builder", builder, "--base", &base, "--platform", &platform, "-vvv"];
+    run(project, &[&build[..], more].concat(), &[])
+}
+
 #[test]
 fn a_daemon_gets_the_login_of_a_base() {
     if !has_engine() {
@@ -134,12 +142,8 @@ fn a_daemon_gets_the_login_of_a_base() {
     let Some((project, registry)) = guarded() else { return };
     program(&project, "bin/docker", STAND_IN);
     project.write("project/tiny/Dockerfile", b"ARG BASE\nFROM ${BASE}\n");
-    let base = format!("{}/team/tools:1", registry.address);
-    let platform = host().to_string();
-    let builder = "docker-container://buildkitd";
-    let build = ["build", "tiny", "--builder", builder, "--base", &base, "--platform", &platform, "-vvv"];
     // It has the base, and ends where an image would be: the engine's own daemon gives none away.
-    let ran = run(&project, &build, &[]);
+    let ran = build_by_daemon(&project, &registry, &[]);
     ran.fails(1, &["exporter"]);
     assert_unseen(&project, &ran);
 }
@@ -154,11 +158,7 @@ fn a_daemon_that_exports_builds_on_a_base_behind_a_login() {
     dockerd.stand_in(&project);
     project.write("project/tiny/Dockerfile", b"ARG BASE\nFROM ${BASE}\nCOPY note /made/note\n");
     project.write("project/tiny/note", b"a note\n");
-    let base = format!("{}/team/tools:1", registry.address);
-    let platform = host().to_string();
-    let builder = "docker-container://buildkitd";
-    let build = ["build", "tiny", "--builder", builder, "--base", &base, "--platform", &platform, "-vvv"];
-    let ran = run(&project, &build, &[]);
+    let ran = build_by_daemon(&project, &registry, &[]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert_unseen(&project, &ran);
     let layout = esker::oci::Layout::open(project.path("project/.esker/images/tiny")).unwrap();
@@ -170,5 +170,5 @@ fn a_daemon_that_exports_builds_on_a_base_behind_a_login() {
     // Without a login there is no base, and it is said what to do.
     project.write("home/.docker/config.json", b"{}");
     let hint = format!("docker login {}", registry.address);
-    run(&project, &[&build[..], &["--no-cache"]].concat(), &[]).fails(3, &["team/tools", &hint]);
+    build_by_daemon(&project, &registry, &["--no-cache"]).fails(3, &["team/tools", &hint]);
 }

@@ -24,7 +24,7 @@ done
 exit $status"#;
 
 /// Every way to misbehave (`FAKE` in the image's environment), and what the report says then.
-pub const FAULTS: [(&str, &str); 8] = [
+pub const FAULTS: [(&str, &str); 9] = [
     ("unhealthy", "/api answers 503, not 200"),
     ("open", "/api/status answers 200 without the token, not 403"),
     ("closed", "/api/status answers 403 to the token"),
@@ -33,6 +33,8 @@ pub const FAULTS: [(&str, &str); 8] = [
     ("dying", "the server ended by itself (exit code 101)"),
     ("deaf", "no answer in 2 s"),
     ("stubborn", "SIGTERM did not stop the server within 2 s"),
+    // It stops with the next request, which may be long in coming.
+    ("late", "SIGTERM did not stop the server within 2 s"),
 ];
 
 #[test]

@@ -295,14 +295,6 @@ async fn what_fails_where_everything_is_imported_counts_as_it_is_by_itself() {
 }
 
 #[tokio::test]
-async fn a_server_may_hear_of_a_signal_with_the_next_request() {
-    let mut model = serving_model();
-    model.selection.only = vec!["jupyter.server".into()];
-    model.variable("FAKE", "late");
-    assert_eq!(model.failures().await, [""; 0]);
-}
-
-#[tokio::test]
 async fn modules_that_fail_or_crash_are_named() {
     let mut model = running_model();
     model.selection.only = vec!["python.imports".into()];

@@ -1,6 +1,5 @@
 //! A JupyterLab that is started as hubs start it, asked, and stopped.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -12,8 +11,6 @@ use crate::verify::runtime::{Command, Error, Exit, Running, Stop};
 
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(30);
-/// How long after a signal a server is asked for something.
-const NUDGE: Duration = Duration::from_millis(500);
 pub const TOKEN: &str = "esker-verify";
 /// The class that options are spelled with, today and before Jupyter Server was split off.
 pub const SPELLING: &str = "ServerApp";
@@ -170,10 +167,7 @@ impl Server {
     pub async fn stop(self, judged: Judged, grace: Duration) -> Result<Finding, Error> {
         let ended_by_itself = self.running.has_ended();
         self.running.stop(Stop::Terminate);
-        let output = tokio::select! {
-            ended = self.running.wait(grace) => ended?,
-            never = nudge(&self.client, self.address) => match never {},
-        };
+        let output = self.running.wait(grace).await?;
         let stopped = match output.exit {
             exit if ended_by_itself => Err(format!("({exit})")),
             Exit::Code(0 | 143) | Exit::Signal(15) => Ok(()),
@@ -190,16 +184,6 @@ impl Server {
             (Err(reason), _) => reason,
         };
         Ok(Outcome::failed(reason).with_output(&output.text()).into())
-    }
-}
-
-/// Asks a server for something now and then, as a hub does. CPython calls a program's handler of a signal between two of its
-/// instructions, so that one which comes just before the server waits for a request is heard of with the next.
-async fn nudge(client: &reqwest::Client, address: SocketAddr) -> Infallible {
-    loop {
-        tokio::time::sleep(NUDGE).await;
-        // Whether it still answers is for the program's end to tell.
-        drop(client.get(format!("http://{address}/api")).send().await);
     }
 }
 
